@@ -1,0 +1,1 @@
+"""Doors to the machine: processes, system calls, files. Knows nothing of pods or images."""

@@ -1,0 +1,82 @@
+"""Durable file operations: whatever has a name on disk is complete and synced."""
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+
+from rktsd.errors import NotFound, StoreError
+
+
+def sync_directory(path: str) -> None:
+    """Make names created in, or renamed into, ``path`` survive a crash."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644, durable: bool = True) -> None:
+    """Replace ``path`` by ``data``, or leave it as it was.
+
+    ``durable=False`` skips the syncs: for files under /run, which a crash removes anyway.
+    Raises StoreError naming the path.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    directory = os.path.dirname(path) or "."
+    temporary = f"{directory}/.{os.path.basename(path)}.{os.getpid()}.tmp"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        try:
+            os.fchmod(descriptor, mode)
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(content)
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+        if durable:
+            sync_directory(directory)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+
+
+def rename_durable(source: str, target: str) -> None:
+    """rename(2), then sync both directories. Raises OSError."""
+    os.rename(source, target)
+    sync_directory(os.path.dirname(target))
+    if os.path.dirname(source) != os.path.dirname(target):
+        sync_directory(os.path.dirname(source))
+
+
+def read_limited(path: str, limit: int) -> bytes:
+    """The whole of ``path``. Raises NotFound, or StoreError when it is larger than ``limit``."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        kind = NotFound if error.errno == errno.ENOENT else StoreError
+        raise kind(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > limit:
+        raise StoreError(f"cannot read {path}: larger than {limit} bytes")
+    return data
+
+
+@contextlib.contextmanager
+def locked(path: str, *, shared: bool = False, blocking: bool = True) -> Iterator[int]:
+    """Hold flock(2) on the existing file or directory ``path``; yields its descriptor.
+
+    With ``blocking=False`` raises BlockingIOError at once when somebody else holds it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(descriptor, operation if blocking else operation | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
