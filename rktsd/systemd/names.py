@@ -1,0 +1,28 @@
+"""Unit names of a pod (systemd.unit(5), "String Escaping for Inclusion in Unit Names")."""
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
+
+
+def escape(text: str) -> str:
+    """As systemd-escape does, for the characters that a pod's name may have."""
+    return "".join(c if c in _PLAIN else "".join(f"\\x{b:02x}" for b in c.encode()) for c in text)
+
+
+def pod_unit(pod: str) -> str:
+    """The unit that an administrator starts and stops."""
+    return f"rkt@{pod}.service"
+
+
+def pod_slice(pod: str) -> str:
+    """The slice of all the pod's apps: a ``-`` in the name would nest slices, so it is escaped."""
+    return f"rkt-{escape(pod)}.slice"
+
+
+def app_unit(pod: str, app: str) -> str:
+    """The transient unit of one app. An instance's ``@`` would make it an instance of a template."""
+    return f"rkt-{pod.replace('@', ':')}.{app}.service"
+
+
+def barrier_unit(pod: str) -> str:
+    """The unit whose start job ends when all apps are started. No app is called ``_up``."""
+    return f"rkt-{pod.replace('@', ':')}._up.service"
