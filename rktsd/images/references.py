@@ -1,0 +1,173 @@
+"""What the user may write to mean an image (rkt 1.30's grammar, and OCI layouts). Pure."""
+
+import enum
+import re
+import urllib.parse
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rktsd.errors import BadInput, Unsupported
+
+
+class Kind(enum.StrEnum):
+    """Where a reference leads."""
+
+    ID = "id"
+    FILE = "file"
+    URL = "url"
+    NAME = "name"
+    DOCKER = "docker"
+    LAYOUT = "layout"
+
+
+class Reference(NamedTuple):
+    """``target`` is the id, path, URL, appc name with labels, docker name or layout directory.
+
+    ``selector`` chooses within a layout: a tag, a digest, or None when there is nothing to choose.
+    ``text`` is what was written.
+    """
+
+    kind: Kind
+    target: str
+    text: str
+    selector: str | None = None
+
+
+class DockerName(NamedTuple):
+    """An image in a registry; ``digest`` (``sha256:…``), when given, decides over ``tag``."""
+
+    registry: str
+    repository: str
+    tag: str | None
+    digest: str | None
+
+    @property
+    def version(self) -> str:
+        """What the registry is asked for."""
+        return self.digest or self.tag or DEFAULT_TAG
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.registry}/{self.repository}{tag}{digest}"
+
+
+DEFAULT_TAG = "latest"
+DOCKER_HUB = "registry-1.docker.io"
+_HUB_NAMES = frozenset({"docker.io", "index.docker.io", DOCKER_HUB})
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*\Z")
+_REGISTRY = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::\d+)?\Z"
+)
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
+_DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")
+_OTHER_TRANSPORTS = ("oci-archive", "docker-archive", "docker-daemon", "containers-storage", "cimd")
+
+
+def parse_reference(text: str, *, is_file: Callable[[str], bool]) -> Reference:
+    """Tell what ``text`` means, in rkt's order of tests.
+
+    ``is_file`` says whether a path names an existing regular file. Raises BadInput for what can
+    mean nothing, Unsupported for transports that are known and not done.
+    """
+    if not text or any(ord(char) <= 0x20 or char == "\x7f" for char in text):
+        raise BadInput(f"image reference {text!r}: empty, or holds spaces or control characters")
+    if text.startswith("sha512-"):
+        return _store_id(text)
+    if text.startswith("/"):
+        return Reference(Kind.FILE, text, text)
+    match = _SCHEME.match(text)
+    scheme, rest = (match[1].lower(), match[2]) if match else ("", "")
+    if scheme in _OTHER_TRANSPORTS:
+        raise Unsupported(f"image reference {text!r}: {scheme}: is not supported by this version")
+    if scheme in ("file", "http", "https"):
+        return _url(text, scheme)
+    if scheme == "docker":
+        name = parse_docker_name(rest.removeprefix("//"))
+        return Reference(Kind.DOCKER, str(name), text)
+    if scheme == "oci":
+        return _layout(text, rest)
+    if is_file(text):
+        return Reference(Kind.FILE, text, text)
+    if ":" not in text and ("./" in text or text.endswith(".aci")):
+        return Reference(Kind.FILE, text, text)
+    return Reference(Kind.NAME, text, text)
+
+
+def parse_docker_name(text: str) -> DockerName:
+    """Read ``[REGISTRY/]REPOSITORY[:TAG][@DIGEST]`` as Docker does.
+
+    A first component with a dot, a colon, or that is ``localhost`` is a registry; without one the
+    name is the hub's, below ``library/`` when it is a single word. Raises BadInput.
+    """
+    where = f"docker image name {text!r}"
+    rest, at, digest = text.partition("@")
+    if at and not _DIGEST.match(digest):
+        raise BadInput(f"{where}: {digest!r} is not a digest like sha256:<64 hex digits>")
+    first, slash, below = rest.partition("/")
+    if slash and (first == "localhost" or "." in first or ":" in first):
+        registry, rest = first, below
+    else:
+        registry = DOCKER_HUB
+    repository, colon, tag = rest.partition(":")
+    if colon and not _TAG.match(tag):
+        raise BadInput(f"{where}: {tag!r} is not a tag")
+    if not _REGISTRY.match(registry):
+        raise BadInput(f"{where}: {registry!r} is not the name of a registry")
+    if registry in _HUB_NAMES:
+        registry = DOCKER_HUB
+        repository = repository if "/" in repository else f"library/{repository}"
+    if not _REPOSITORY.match(repository) or len(repository) > 255:
+        raise BadInput(f"{where}: {repository!r} is not the name of a repository")
+    return DockerName(
+        registry, repository, tag or (None if digest else DEFAULT_TAG), digest or None
+    )
+
+
+def is_digest(text: str) -> bool:
+    """Whether ``text`` is a digest of the OCI image specification that we can compute."""
+    return _DIGEST.match(text) is not None
+
+
+def _store_id(text: str) -> Reference:
+    if not re.fullmatch(r"sha512-[0-9a-f]*", text):
+        raise BadInput(f"image id {text!r}: not sha512- and lower-case hex digits")
+    if len(text) < len("sha512-") + 2:
+        raise BadInput(f"image id {text!r}: image ID too short")
+    return Reference(Kind.ID, text, text)
+
+
+def _url(text: str, scheme: str) -> Reference:
+    try:
+        parts = urllib.parse.urlsplit(text)
+        valid = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise BadInput(f"image URL {text!r}: {error}") from error
+    if not parts.path.endswith(".aci"):
+        raise BadInput(f"image URL {text!r}: does not end in .aci")
+    if scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise BadInput(f"image URL {text!r}: names a host; write file:///PATH")
+        return Reference(Kind.FILE, urllib.parse.unquote(parts.path), text)
+    if not parts.hostname or not valid:
+        raise BadInput(f"image URL {text!r}: names no host")
+    if "@" in parts.netloc:
+        raise BadInput(f"image URL of {parts.hostname}: credentials in a URL are not accepted")
+    return Reference(Kind.URL, text, text)
+
+
+def _layout(text: str, rest: str) -> Reference:
+    directory, at, digest = rest.partition("@")
+    selector: str | None = None
+    if at:
+        if not is_digest(digest):
+            raise BadInput(f"image reference {text!r}: {digest!r} is not a digest")
+        selector = digest
+    elif ":" in directory.rpartition("/")[2]:
+        directory, _, selector = directory.rpartition(":")
+    if not directory.strip("/") or selector == "":
+        raise BadInput(f"image reference {text!r}: write oci:DIRECTORY[:TAG]")
+    return Reference(Kind.LAYOUT, directory, text, selector)
