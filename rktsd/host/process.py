@@ -20,11 +20,13 @@ def run(
     environment: Mapping[str, str] | None = None,
     timeout: float | None = None,
     check: bool = True,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ``command`` to its end, capturing both outputs.
 
-    ``environment`` is added to a minimal one. Raises CommandFailed when the program is missing,
-    does not end within ``timeout`` seconds, or (with ``check``) exits with an error.
+    ``pass_fds`` are descriptors it inherits: a lock among them is held as long as it lives, even
+    when we do not. ``environment`` is added to a minimal one. Raises CommandFailed when the program
+    is missing, does not end within ``timeout`` seconds, or (with ``check``) exits with an error.
     """
     try:
         done = subprocess.run(
@@ -35,6 +37,7 @@ def run(
             env={**ENVIRONMENT, **(environment or {})},
             timeout=timeout,
             check=False,
+            pass_fds=pass_fds,
         )
     except OSError as error:
         raise CommandFailed(f"cannot run {command[0]}: {error.strerror}", status=127) from error

@@ -1,0 +1,83 @@
+"""Ports of the host that pods hold: a directory with a link PROTOCOL:PORT:ADDRESS per port.
+
+Each link leads to the state directory of its holder. Forwarded ports are not bound by anybody, so
+that the kernel cannot tell two pods apart that want the same one.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Sequence
+
+from rktsd.errors import NetworkError
+from rktsd.host.files import locked
+from rktsd.net.ports import PortMapping, overlap
+from rktsd.net.state import FILE
+
+
+def claim(directory: str, holder: str, *, mappings: Sequence[PortMapping]) -> None:
+    """Take ``mappings`` for the network whose state directory is ``holder``.
+
+    The state must be saved before, so that ``release`` finds what a killed call took. Raises
+    NetworkError when another pod or a process of the host has one of the ports.
+    """
+    if not mappings:
+        return
+    os.makedirs(directory, exist_ok=True)
+    with locked(directory):
+        for name in os.listdir(directory):
+            taken = _mapping(name)
+            for mapping in mappings:
+                if overlap(mapping, taken) and _holds(f"{directory}/{name}"):
+                    owner = os.readlink(f"{directory}/{name}")
+                    raise NetworkError(
+                        f"cannot publish port {mapping}: {owner} already publishes {taken}"
+                    )
+        for mapping in mappings:
+            _check_free(mapping)
+            os.symlink(holder, f"{directory}/{_name(mapping)}")
+
+
+def release(directory: str, holder: str, *, mappings: Sequence[PortMapping]) -> None:
+    """Give back those of ``mappings`` that ``holder`` has."""
+    for mapping in mappings:
+        path = f"{directory}/{_name(mapping)}"
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(path) == holder:
+                os.unlink(path)
+
+
+def _holds(path: str) -> bool:
+    """Whether the claim's holder still exists; a claim whose holder was deleted is void."""
+    if os.path.exists(f"{path}/{FILE}"):
+        return True
+    os.unlink(path)
+    return False
+
+
+def _name(mapping: PortMapping) -> str:
+    return f"{mapping.protocol}:{mapping.host_port}:{mapping.address}"
+
+
+def _mapping(name: str) -> PortMapping:
+    protocol, port, address = name.split(":")
+    return PortMapping(address, int(port), 1, protocol)
+
+
+def _check_free(mapping: PortMapping) -> None:
+    import socket
+
+    tcp = mapping.protocol == "tcp"
+    kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if tcp:
+            # Ended connections that linger are no reason to refuse; listeners still are.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((mapping.address, mapping.host_port))
+        except OSError as error:
+            reason = {
+                errno.EADDRINUSE: "a process of the host uses it",
+                errno.EADDRNOTAVAIL: "the host has no such address",
+            }.get(error.errno or 0, error.strerror)
+            raise NetworkError(f"cannot publish port {mapping}: {reason}") from error

@@ -1,0 +1,178 @@
+"""CNI plugins, run as the CNI specification says: configuration in, result or error out, JSON."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from rktsd.errors import CommandFailed, NetworkError
+from rktsd.net.config import NetworkConfig, Plugin
+from rktsd.net.ports import PortMapping
+from rktsd.net.state import Result
+
+TIMEOUT = 60.0
+PORT_MAPPINGS = "portMappings"
+
+
+class Target(NamedTuple):
+    """Whom a network is for; ``lock`` is a descriptor that every plugin inherits."""
+
+    container_id: str
+    namespace: str
+    lock: int
+
+
+def add(
+    network: NetworkConfig, target: Target, *, interface: str, ports: Sequence[PortMapping] = ()
+) -> Result:
+    """Run ADD along the chain; the result of its last plugin. Raises NetworkError.
+
+    On failure the caller must run ``delete``: some plugins of the chain may have succeeded.
+    """
+    result: Result = {}
+    for plugin in network.plugins:
+        result = _run("ADD", network, target, interface, _conf(network, plugin, ports, result))
+    return result
+
+
+def delete(
+    network: NetworkConfig,
+    target: Target,
+    *,
+    interface: str,
+    ports: Sequence[PortMapping] = (),
+    result: Result | None = None,
+) -> None:
+    """Run DEL backwards along the whole chain, then raise NetworkError for the first failure.
+
+    It may be called for a network whose ADD never began, failed, or was deleted before.
+    """
+    first: NetworkError | None = None
+    for plugin in reversed(network.plugins):
+        try:
+            _run("DEL", network, target, interface, _conf(network, plugin, ports, result or {}))
+        except NetworkError as error:
+            first = first or error
+    if first:
+        raise first
+
+
+def check_programs(network: NetworkConfig) -> None:
+    """Check that all programs which ``network`` needs are there. Raises NetworkError."""
+    for plugin in network.plugins:
+        _find(network, str(plugin["type"]))
+        ipam = plugin.get("ipam")
+        if isinstance(ipam, Mapping) and ipam:
+            _find(network, str(ipam["type"]))
+        if plugin.get("ipMasq") or plugin["type"] == "portmap":
+            need = "iptables"
+            if not find_program(need):
+                raise NetworkError(
+                    f"network {network.name!r}: plugin {plugin['type']} needs the program {need},"
+                    " which is not installed",
+                    hint=f"apt install {need}",
+                )
+
+
+def find_program(name: str) -> str | None:
+    """The path of a system program, in the PATH that plugins get."""
+    from rktsd.host.process import ENVIRONMENT
+
+    return _executable(name, ENVIRONMENT["PATH"].split(":"))
+
+
+def _executable(name: str, directories: Sequence[str]) -> str | None:
+    for directory in directories:
+        path = f"{directory}/{name}"
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def _find(network: NetworkConfig, program: str) -> str:
+    path = _executable(program, network.plugin_path)
+    if not path:
+        raise NetworkError(
+            f"network {network.name!r}: plugin {program!r} not found in"
+            f" {', '.join(network.plugin_path)}",
+            hint="apt install containernetworking-plugins",
+        )
+    return path
+
+
+def _conf(
+    network: NetworkConfig, plugin: Plugin, ports: Sequence[PortMapping], result: Result
+) -> dict[str, object]:
+    conf = {**plugin, "name": network.name, "cniVersion": network.cni_version}
+    if result:
+        conf["prevResult"] = result
+    capabilities = conf.pop("capabilities", None)
+    if ports and isinstance(capabilities, Mapping) and capabilities.get(PORT_MAPPINGS):
+        conf["runtimeConfig"] = {PORT_MAPPINGS: [_port(mapping) for mapping in ports]}
+    return conf
+
+
+def _port(mapping: PortMapping) -> dict[str, object]:
+    entry: dict[str, object] = {
+        "hostPort": mapping.host_port,
+        "containerPort": mapping.pod_port,
+        "protocol": mapping.protocol,
+    }
+    # An unspecified address would become a rule that matches only packets to 0.0.0.0.
+    return entry if mapping.address == "0.0.0.0" else entry | {"hostIP": mapping.address}
+
+
+def _run(
+    command: str,
+    network: NetworkConfig,
+    target: Target,
+    interface: str,
+    conf: Mapping[str, object],
+) -> Result:
+    import json
+
+    from rktsd.host.process import run
+
+    plugin = str(conf["type"])
+    where = f"network {network.name!r}: plugin {plugin}: {command}"
+    environment = {
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": target.container_id,
+        "CNI_NETNS": target.namespace if os.path.exists(target.namespace) else "",
+        "CNI_IFNAME": interface,
+        "CNI_PATH": ":".join(network.plugin_path),
+        "CNI_ARGS": network.args,
+    }
+    try:
+        done = run(
+            [_find(network, plugin)],
+            input=json.dumps(conf).encode(),
+            environment=environment,
+            timeout=TIMEOUT,
+            check=False,
+            pass_fds=(target.lock,),
+        )
+    except CommandFailed as error:
+        raise NetworkError(f"{where}: {error}") from error
+    if done.returncode != 0:
+        raise NetworkError(f"{where}: {_reason(done.stdout, done.stderr, done.returncode)}")
+    if command == "DEL":
+        return {}
+    try:
+        result = json.loads(done.stdout)
+    except ValueError:
+        result = None
+    if not isinstance(result, dict):
+        raise NetworkError(f"{where}: its result is not a JSON object")
+    return result
+
+
+def _reason(output: bytes, errors: bytes, status: int) -> str:
+    """What a failed plugin says, as one line: the msg and details of its error object."""
+    import json
+
+    try:
+        error = json.loads(output)
+        reason = ": ".join(str(error[key]) for key in ("msg", "details") if error.get(key))
+    except (ValueError, AttributeError):
+        reason = (errors or output).decode(errors="replace")
+    return " ".join(reason.split()) or f"exit status {status}"

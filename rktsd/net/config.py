@@ -1,0 +1,198 @@
+"""Networks by name: rkt's built-in ones and the administrator's CNI configuration files."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from rktsd.errors import BadInput, NotFound, UsageError
+from rktsd.paths import Paths
+
+NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+LIMIT = 1 << 20
+
+# Results carry interfaces, and DEL gets the saved result, only from this version on.
+VERSION = "0.4.0"
+
+Plugin = Mapping[str, object]
+Mode = Literal["host", "none", "networks"]
+
+
+class NetworkConfig(NamedTuple):
+    """A network to join: a chain of CNI plugins, the first makes the interface.
+
+    ``plugins`` are the objects of a conflist's "plugins", ``args`` is CNI_ARGS ("K=V;K=V"),
+    ``plugin_path`` lists the directories to find plugin programs in.
+    """
+
+    name: str
+    cni_version: str
+    plugins: tuple[Plugin, ...]
+    args: str
+    plugin_path: tuple[str, ...]
+
+
+def networks(paths: Paths, wanted: Sequence[str]) -> list[NetworkConfig]:
+    """The networks that ``wanted`` (the values of --net, split at commas) names, in load order.
+
+    Load order is that of rkt: files of net.d by file name, then the built-in networks; a file's
+    network replaces the built-in one of the same name. Empty means ``default``; ``none`` and
+    ``host`` need no network. Raises UsageError for values that contradict each other, BadInput
+    for a bad file, NotFound for a name that nothing defines.
+    """
+    if mode(wanted) != "networks":
+        return []
+    args = dict(_split(value) for value in wanted or ("default",))
+    known = _known(paths)
+    if "all" in args:
+        return list(known.values())
+    missing = [name for name in args if name not in known]
+    if missing:
+        raise NotFound(f"networks not found: {', '.join(missing)}")
+    return [net._replace(args=args[name]) for name, net in known.items() if name in args]
+
+
+def mode(wanted: Sequence[str]) -> Mode:
+    """Whether the pod shares the host's network, has none, or joins networks.
+
+    Raises UsageError when ``wanted`` is malformed, names a network twice, or puts another network
+    beside host, none or all.
+    """
+    names = [_split(value) for value in wanted]
+    for position, (name, args) in enumerate(names):
+        if name in (other for other, _ in names[:position]):
+            raise UsageError(f"network {name!r} is given twice")
+        if name in ("host", "none", "all"):
+            if len(names) > 1:
+                raise UsageError(f"network {name!r} cannot be combined with others")
+            if args:
+                raise UsageError(f"network {name!r} takes no arguments, got {args!r}")
+    if names and names[0][0] == "host":
+        return "host"
+    return "none" if names and names[0][0] == "none" else "networks"
+
+
+def _split(value: str) -> tuple[str, str]:
+    name, _, args = value.partition(":")
+    if not valid_name(name):
+        raise UsageError(f"not a network name: {name!r} in {value!r}")
+    for pair in args.split(";") if args else ():
+        key, equals, _ = pair.partition("=")
+        if not key or not equals or "\0" in pair:
+            raise UsageError(f"network {name!r}: argument {pair!r} is not KEY=VALUE")
+    return name, args
+
+
+def valid_name(name: object) -> bool:
+    """The CNI specification's rule for names of networks and containers."""
+    return isinstance(name, str) and NAME_CHARACTERS.issuperset(name) and name[:1].isalnum()
+
+
+def builtin(paths: Paths) -> list[NetworkConfig]:
+    """The networks every host has.
+
+    ``default`` is 172.16.28.0/24 behind the host's addresses with a default route;
+    ``default-restricted`` is 172.31.0.0/16, from which only the host can be reached.
+    """
+    default = {
+        "type": "ptp",
+        "ipMasq": True,
+        "ipam": {
+            "type": "host-local",
+            "subnet": "172.16.28.0/24",
+            "routes": [{"dst": "0.0.0.0/0"}],
+        },
+    }
+    restricted = {
+        "type": "ptp",
+        "ipMasq": False,
+        "ipam": {"type": "host-local", "subnet": "172.31.0.0/16"},
+    }
+    return [
+        _config(paths, "default", VERSION, [default]),
+        _config(paths, "default-restricted", VERSION, [restricted]),
+    ]
+
+
+def _config(paths: Paths, name: str, version: str, plugins: Sequence[Plugin]) -> NetworkConfig:
+    plugin_path = (
+        f"{paths.local_config}/net.d",
+        f"{paths.system_config}/plugins/net",
+        "/usr/lib/cni",
+        "/opt/cni/bin",
+    )
+    chain = tuple(_volatile(plugin, f"{paths.run}/networks") for plugin in plugins)
+    return NetworkConfig(name, version, chain, "", plugin_path)
+
+
+def _volatile(plugin: Plugin, data_dir: str) -> Plugin:
+    """Keep host-local's reservations under /run: the interfaces do not survive a reboot either."""
+    ipam = plugin.get("ipam")
+    if not isinstance(ipam, dict) or ipam.get("type") != "host-local" or "dataDir" in ipam:
+        return plugin
+    return {**plugin, "ipam": {**ipam, "dataDir": data_dir}}
+
+
+def _known(paths: Paths) -> dict[str, NetworkConfig]:
+    import os
+
+    directory = f"{paths.local_config}/net.d"
+    try:
+        files = sorted(f for f in os.listdir(directory) if f.endswith((".conf", ".conflist")))
+    except FileNotFoundError:
+        files = []
+    known: dict[str, NetworkConfig] = {}
+    sources: dict[str, str] = {}
+    for file in files:
+        path = f"{directory}/{file}"
+        network = _read(paths, path)
+        if network.name in known:
+            raise BadInput(
+                f"{path}: name: {network.name!r} is also that of {sources[network.name]}"
+            )
+        known[network.name] = network
+        sources[network.name] = path
+    for network in builtin(paths):
+        known.setdefault(network.name, network)
+    return known
+
+
+def _read(paths: Paths, path: str) -> NetworkConfig:
+    import json
+
+    from rktsd.host.files import read_limited
+
+    try:
+        conf = json.loads(read_limited(path, LIMIT))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: not JSON: {error}") from error
+    if not isinstance(conf, dict):
+        raise BadInput(f"{path}: not a JSON object")
+    name = conf.get("name")
+    if not valid_name(name):
+        raise BadInput(f"{path}: name: not a network name: {name!r}")
+    if name in ("host", "none", "all"):
+        raise BadInput(f"{path}: name: {name!r} has a meaning of its own")
+    version = conf.get("cniVersion") or VERSION
+    if not isinstance(version, str):
+        raise BadInput(f"{path}: cniVersion: not a string: {version!r}")
+    chain, prefix = conf.get("plugins"), "plugins[{}]."
+    if path.endswith(".conf"):
+        chain, prefix = [{k: v for k, v in conf.items() if k not in ("name", "cniVersion")}], ""
+    if not isinstance(chain, list) or not chain:
+        raise BadInput(f"{path}: plugins: not a list with at least one plugin")
+    for index, plugin in enumerate(chain):
+        _check_plugin(plugin, f"{path}: {prefix.format(index)}")
+    return _config(paths, str(name), version, chain)
+
+
+def _check_plugin(plugin: object, where: str) -> None:
+    if not isinstance(plugin, dict):
+        raise BadInput(f"{where.removesuffix('.')}: not an object")
+    for field, kind in (("ipam", dict), ("capabilities", dict), ("ipMasq", bool)):
+        if field in plugin and not isinstance(plugin[field], kind):
+            raise BadInput(f"{where}{field}: {plugin[field]!r} is not a {kind.__name__}")
+    ipam = plugin.get("ipam") or {}
+    types = [("type", plugin.get("type")), ("ipam.type", ipam.get("type") if ipam else "none")]
+    for field, value in types:
+        # The type becomes a program's name: it must not lead out of the plugin directories.
+        if not valid_name(value):
+            raise BadInput(f"{where}{field}: not a plugin's name: {value!r}")

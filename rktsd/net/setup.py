@@ -1,0 +1,243 @@
+"""A pod's network from nothing to ready, and back from any state in between."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from rktsd.errors import NetworkError, RktError
+from rktsd.host.files import locked
+from rktsd.net import namespace as netns
+from rktsd.net.config import NetworkConfig, valid_name
+from rktsd.net.ports import PortMapping, check_conflicts
+from rktsd.net.state import Joined, Result, State, forget, load, save
+from rktsd.paths import RUN
+
+PORTS = f"{RUN}/ports"
+PATIENCE = 90.0
+PORTMAP: dict[str, object] = {
+    "type": "portmap",
+    "snat": True,
+    "capabilities": {"portMappings": True},
+}
+
+
+class Attachment(NamedTuple):
+    """An interface of the pod, as its network's plugins reported it.
+
+    ``ip4`` has no prefix length, that is ``prefix``. ``gateway`` is the address of the next hop,
+    with ptp the host's own; ``nameservers``, ``search``, ``options`` and ``domain`` are for
+    resolv.conf.
+    """
+
+    network: str
+    interface: str
+    ip4: str | None
+    prefix: int | None
+    gateway: str | None
+    ip6: str | None
+    mac: str | None
+    nameservers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    domain: str | None = None
+
+
+def set_up(
+    state_dir: str,
+    *,
+    container_id: str,
+    namespace: str,
+    networks: Sequence[NetworkConfig] = (),
+    ports: Sequence[PortMapping] = (),
+    ports_dir: str = PORTS,
+) -> list[Attachment]:
+    """Make the network namespace at path ``namespace``, join ``networks``, publish ``ports``.
+
+    No networks: just ``lo``. ``state_dir`` is made; what will be done is in it before it is done,
+    so that ``tear_down(state_dir)`` undoes it whatever happens. Ports go to the first network that
+    masquerades, else to the last (rkt's rule). Raises BadInput for bad ports and NetworkError for
+    the rest; then nothing is left.
+    """
+    check_conflicts(ports)
+    if ports and not networks:
+        raise NetworkError(f"cannot publish port {ports[0]}: the pod joins no network")
+    if not valid_name(container_id):
+        raise NetworkError(f"not a container id: {container_id!r}")
+    if os.path.lexists(namespace):
+        raise NetworkError(f"network namespace {namespace} exists already")
+    joining = _chains(networks, ports)
+    os.makedirs(state_dir, exist_ok=True)
+    with locked(state_dir) as lock:
+        if load(state_dir):
+            raise NetworkError(f"{state_dir} holds a network that was not released")
+        state = State(container_id, namespace, ports_dir, tuple(ports))
+        save(state_dir, state)
+        try:
+            if ports:
+                from rktsd.net import claims
+
+                claims.claim(ports_dir, state_dir, mappings=ports)
+            netns.create(namespace)
+            for each in joining:
+                state = _join(state_dir, state, each, lock)
+        except BaseException:
+            # The reason of the failure counts; what cannot be undone stays on record for later.
+            with contextlib.suppress(RktError, OSError):
+                _release(state_dir, lock)
+            raise
+    return [_attachment(each) for each in state.joined]
+
+
+def tear_down(state_dir: str) -> None:
+    """Undo ``set_up`` from whatever state it reached; nothing to undo is fine.
+
+    Waits for plugins that a killed ``set_up`` left running. Everything is tried; then NetworkError
+    tells of the first failure and the state stays, so that the call can be repeated.
+    """
+    with contextlib.suppress(FileNotFoundError), _locked_patiently(state_dir) as lock:
+        _release(state_dir, lock)
+
+
+def attachments(state_dir: str) -> list[Attachment]:
+    """The interfaces of the pod whose network is recorded in ``state_dir``."""
+    state = load(state_dir)
+    return [_attachment(each) for each in state.joined] if state else []
+
+
+def _chains(networks: Sequence[NetworkConfig], ports: Sequence[PortMapping]) -> list[Joined]:
+    """What to join: eth0, eth1, …, with a plugin that publishes ports where they go."""
+    from rktsd.net import cni
+
+    masqueraded = (i for i, net in enumerate(networks) if any(p.get("ipMasq") for p in net.plugins))
+    target = next(masqueraded, len(networks) - 1) if ports else -1
+    joining = []
+    for index, network in enumerate(networks):
+        chain = network
+        publishes = any(_publishes(plugin) for plugin in network.plugins)
+        if index == target and not publishes:
+            chain = network._replace(plugins=(*network.plugins, PORTMAP))
+        cni.check_programs(chain)
+        mappings = tuple(ports) if index == target else ()
+        joining.append(Joined(chain, f"eth{index}", mappings, None))
+    return joining
+
+
+def _publishes(plugin: Any) -> bool:
+    return bool((plugin.get("capabilities") or {}).get("portMappings"))
+
+
+def _join(state_dir: str, state: State, joining: Joined, lock: int) -> State:
+    from rktsd.net import cni
+
+    save(state_dir, state._replace(joined=(*state.joined, joining)))
+    target = cni.Target(state.container_id, state.namespace, lock)
+    result = cni.add(joining.config, target, interface=joining.interface, ports=joining.ports)
+    state = state._replace(joined=(*state.joined, joining._replace(result=result)))
+    save(state_dir, state)
+    return state
+
+
+def _release(state_dir: str, lock: int) -> None:
+    state = load(state_dir)
+    failures: list[RktError] = []
+    if state:
+        for each in reversed(state.joined):
+            _leave(state, each, lock, failures)
+        if any(_makes_rules(each.config) for each in state.joined):
+            _sweep(state, failures)
+        try:
+            netns.remove(state.namespace)
+        except RktError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    if state and state.ports:
+        from rktsd.net import claims
+
+        claims.release(state.ports_dir, state_dir, mappings=state.ports)
+    forget(state_dir)
+
+
+def _leave(state: State, joined: Joined, lock: int, failures: list[RktError]) -> None:
+    from rktsd.net import cni
+
+    target = cni.Target(state.container_id, state.namespace, lock)
+    try:
+        cni.delete(
+            joined.config,
+            target,
+            interface=joined.interface,
+            ports=joined.ports,
+            result=joined.result,
+        )
+    except RktError as error:
+        failures.append(error)
+
+
+def _makes_rules(config: NetworkConfig) -> bool:
+    return any(plugin.get("ipMasq") or _publishes(plugin) for plugin in config.plugins)
+
+
+def _sweep(state: State, failures: list[RktError]) -> None:
+    from rktsd.net import rules
+
+    names = [each.config.name for each in state.joined]
+    ipv6 = any(_may_have_ipv6(each) for each in state.joined)
+    try:
+        rules.sweep(state.container_id, networks=names, ipv6=ipv6)
+    except RktError as error:
+        failures.append(error)
+
+
+def _may_have_ipv6(joined: Joined) -> bool:
+    ips = _ips(joined.result) if joined.result else None
+    return ips is None or any(":" in ip["address"] for ip in ips)
+
+
+def _ips(result: Result) -> list[dict[str, Any]]:
+    """The "ips" of a result, also of one in the format before CNI 0.3.0."""
+    old = [result[key] for key in ("ip4", "ip6") if result.get(key)]
+    return [
+        *(result.get("ips") or ()),
+        *({"address": ip["ip"], "gateway": ip.get("gateway")} for ip in old),
+    ]
+
+
+def _attachment(joined: Joined) -> Attachment:
+    result = joined.result or {}
+    ips = _ips(result)
+    ip4 = next((ip for ip in ips if ":" not in ip["address"]), None)
+    ip6 = next((ip for ip in ips if ":" in ip["address"]), None)
+    address, _, prefix = ip4["address"].partition("/") if ip4 else ("", "", "")
+    inside = [each for each in result.get("interfaces") or () if each.get("sandbox")]
+    dns = result.get("dns") or {}
+    return Attachment(
+        network=joined.config.name,
+        interface=joined.interface,
+        ip4=address or None,
+        prefix=int(prefix) if prefix else None,
+        gateway=(ip4.get("gateway") if ip4 else None) or None,
+        ip6=ip6["address"].partition("/")[0] if ip6 else None,
+        mac=next((each.get("mac") for each in inside if each["name"] == joined.interface), None),
+        nameservers=tuple(dns.get("nameservers") or ()),
+        search=tuple(dns.get("search") or ()),
+        options=tuple(dns.get("options") or ()),
+        domain=dns.get("domain") or None,
+    )
+
+
+@contextlib.contextmanager
+def _locked_patiently(state_dir: str) -> Iterator[int]:
+    import time
+
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with locked(state_dir, blocking=False) as lock:
+                yield lock
+                return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise NetworkError(f"a plugin still works on the network of {state_dir}") from None
+        time.sleep(0.02)

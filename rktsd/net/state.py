@@ -1,0 +1,85 @@
+"""What is known of a pod's network while it exists: everything that its release needs."""
+
+import contextlib
+import os
+from typing import Any, NamedTuple
+
+from rktsd.errors import NotFound
+from rktsd.host.files import read_limited, write_atomic
+from rktsd.net.config import NetworkConfig
+from rktsd.net.ports import PortMapping
+
+FILE = "state.json"
+LIMIT = 16 << 20
+
+Result = dict[str, Any]
+
+
+class Joined(NamedTuple):
+    """A network that was joined, or was about to be when ``result`` is None."""
+
+    config: NetworkConfig
+    interface: str
+    ports: tuple[PortMapping, ...]
+    result: Result | None
+
+
+class State(NamedTuple):
+    """``namespace`` is a path; ``ports_dir`` holds the claims of ``ports``."""
+
+    container_id: str
+    namespace: str
+    ports_dir: str
+    ports: tuple[PortMapping, ...] = ()
+    joined: tuple[Joined, ...] = ()
+
+
+def save(state_dir: str, state: State) -> None:
+    """Write ``state``: whole or not at all, also when killed. Raises StoreError."""
+    import json
+
+    tree = state._asdict() | {
+        "joined": [each._asdict() | {"config": each.config._asdict()} for each in state.joined]
+    }
+    # Not synced: a crash of the machine takes /run along, and the interfaces with it.
+    write_atomic(f"{state_dir}/{FILE}", json.dumps(tree, indent=1), durable=False)
+
+
+def load(state_dir: str) -> State | None:
+    """The state saved in ``state_dir``, None when there is none. Raises StoreError."""
+    import json
+
+    try:
+        tree = json.loads(read_limited(f"{state_dir}/{FILE}", LIMIT))
+    except NotFound:
+        return None
+    joined = tuple(
+        Joined(_config(each["config"]), each["interface"], _ports(each["ports"]), each["result"])
+        for each in tree["joined"]
+    )
+    return State(
+        tree["container_id"], tree["namespace"], tree["ports_dir"], _ports(tree["ports"]), joined
+    )
+
+
+def forget(state_dir: str) -> None:
+    """Remove the directory of a released network, with what a killed ``save`` left in it."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(state_dir):
+            if name == FILE or name.startswith(f".{FILE}."):
+                os.unlink(f"{state_dir}/{name}")
+        os.rmdir(state_dir)
+
+
+def _config(tree: dict[str, Any]) -> NetworkConfig:
+    return NetworkConfig(
+        tree["name"],
+        tree["cni_version"],
+        tuple(tree["plugins"]),
+        tree["args"],
+        tuple(tree["plugin_path"]),
+    )
+
+
+def _ports(tree: list[list[Any]]) -> tuple[PortMapping, ...]:
+    return tuple(PortMapping(*each) for each in tree)
