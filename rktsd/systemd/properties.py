@@ -69,6 +69,11 @@ _BUS_NAMES = {
 }
 
 
+def known(setting: str) -> bool:
+    """Whether ``convert`` can read a setting of that name."""
+    return any(setting in names.split() for names in FORMS.values())
+
+
 def convert(setting: str, value: object, where: str) -> list[Property]:
     """The bus properties of one setting of a unit. Raises BadInput naming ``where``.
 

@@ -1,0 +1,82 @@
+"""Carry out a plan: directories, bundles, then one call that hands every unit to systemd.
+
+Hot path: what is imported here is paid at every start. Files under /run need no sync, and neither
+does the pod's directory: a run that a crash of the machine ended is over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from rktsd.errors import StoreError, SystemdError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktsd.stage1.types import PodPlan
+    from rktsd.systemd.bus import Bus
+
+
+def write_bundles(plan: PodPlan) -> None:
+    """Make everything of the plan that is a file or directory. Raises StoreError naming the path."""
+    try:
+        for path, mode, uid, gid in plan["directories"]:
+            _make_directory(path, mode, uid, gid)
+        for path, text in plan["files"]:
+            _write(path, text)
+        for bundle in plan["bundles"]:
+            directory = bundle["directory"]
+            # nspawn wants a root directory of the bundle's own that holds usr/, and locks it.
+            os.makedirs(f"{directory}/rootfs/usr", exist_ok=True)
+            _write(f"{directory}/config.json", json.dumps(bundle["config"]))
+            _write(f"{directory}/run", bundle["run"])
+    except OSError as error:
+        raise StoreError(f"cannot write {error.filename}: {error.strerror}") from error
+
+
+def write_unit_list(plan: PodPlan) -> None:
+    """Leave word of every unit of the pod, for whoever stops or reaps it. Before they exist."""
+    units = [plan["barrier"]["name"], *(unit["name"] for unit in reversed(plan["units"]))]
+    _write(f"{plan['run_directory']}/units", "".join(f"{unit}\n" for unit in units))
+
+
+def launch(plan: PodPlan, bus: Bus) -> None:
+    """Start all units, and return when every app is started.
+
+    Raises SystemdError when systemd refuses a unit, or when an app could not be started; what did
+    start is then the reaper's to stop.
+    """
+    barrier = plan["barrier"]
+    job = bus.start_transient(
+        (barrier["name"], barrier["properties"]),
+        [(unit["name"], unit["properties"]) for unit in plan["units"]],
+    )
+    result = bus.wait(job)
+    if result != "done":
+        raise SystemdError(f"pod {plan['pod']}: {_reason(plan)}")
+
+
+def _reason(plan: PodPlan) -> str:
+    for app in plan["apps"]:
+        try:
+            with open(f"{plan['directory']}/status/{app}") as file:
+                result, code, status = file.read().split()
+        except (OSError, ValueError):
+            continue
+        return f"app {app} did not start: {result} ({code} {status})"
+    return "an app did not start"
+
+
+def _make_directory(path: str, mode: int, uid: int, gid: int) -> None:
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        # A prepared pod is started again with what its apps left there.
+        return
+    os.chown(path, uid, gid)
+    os.chmod(path, mode)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)

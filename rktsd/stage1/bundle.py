@@ -1,0 +1,165 @@
+"""The OCI bundle of an app, and the script that starts systemd-nspawn on it. Pure.
+
+nspawn executes its own reading of the OCI runtime specification (systemd-nspawn(1), --oci-bundle=):
+mounts given on the command line replace those of config.json, so all of them are given there.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from rktsd.appc import isolators
+from rktsd.errors import BadInput
+from rktsd.stage1 import syscalls
+from rktsd.stage1.mounts import BindMount
+from rktsd.stage1.types import AppFacts, PodFacts
+
+# appc spec, ace.md "Execution Environment"; rkt sets the user's ones whatever the user.
+BASE_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "SHELL": "/bin/sh",
+    "USER": "root",
+    "LOGNAME": "root",
+    "HOME": "/root",
+}
+
+MASKED_PATHS = ("/proc/config.gz", "/proc/kallsyms", "/proc/kcore", "/proc/keys", "/proc/sched_debug")
+READ_ONLY_PATHS = ("/proc/sysrq-trigger",)
+
+_SECCOMP_ARCHITECTURES = {
+    "amd64": "SCMP_ARCH_X86_64",
+    "i386": "SCMP_ARCH_X86",
+    "aarch64": "SCMP_ARCH_AARCH64",
+    "armv7l": "SCMP_ARCH_ARM",
+    "armv6l": "SCMP_ARCH_ARM",
+    "ppc64le": "SCMP_ARCH_PPC64LE",
+    "s390x": "SCMP_ARCH_S390X",
+}
+
+
+def environment(facts: AppFacts) -> list[str]:
+    """``NAME=value`` of the app: the defaults, what image and pod say, and what nobody may change."""
+    values = dict(BASE_ENVIRONMENT)
+    values.update({variable.name: variable.value for variable in facts.app.environment})
+    values["AC_APP_NAME"] = facts.runtime.name
+    values["container"] = "rkt"
+    return [f"{name}={value}" for name, value in values.items()]
+
+
+def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
+    """config.json. Raises BadInput for what no process can be given."""
+    arguments = [facts.executable, *facts.app.exec[1:]]
+    variables = environment(facts)
+    for text in (*arguments, *variables):
+        if "\0" in text:
+            raise BadInput(f"app {facts.runtime.name}: {text!r} holds a NUL character")
+    namespaces: list[dict[str, str]] = [
+        {"type": kind} for kind in ("pid", "mount", "ipc", "uts", "cgroup")
+    ]
+    if pod.namespace is not None:
+        namespaces.append({"type": "network", "path": pod.namespace})
+    capabilities = _capabilities(facts)
+    process: dict[str, Any] = {
+        "terminal": False,
+        "user": {
+            "uid": facts.uid,
+            "gid": facts.gid,
+            "additionalGids": list(facts.app.supplementary_gids),
+        },
+        "args": arguments,
+        "env": variables,
+        "cwd": facts.app.working_directory or "/",
+        "capabilities": _capability_sets(capabilities, facts.uid),
+        "noNewPrivileges": isolators.no_new_privileges(facts.app.isolators),
+    }
+    score = isolators.oom_score_adj(facts.app.isolators)
+    if score is not None:
+        process["oomScoreAdj"] = score
+    linux: dict[str, Any] = {"namespaces": namespaces}
+    if "paths" not in facts.insecure:
+        linux["maskedPaths"] = list(MASKED_PATHS)
+        linux["readonlyPaths"] = list(READ_ONLY_PATHS)
+    linux["seccomp"] = _seccomp(facts, capabilities)
+    return {
+        "ociVersion": "1.0.0",
+        "process": process,
+        "root": {"path": "rootfs", "readonly": facts.runtime.read_only_root_fs},
+        "hostname": pod.hostname,
+        "linux": linux,
+    }
+
+
+def _capabilities(facts: AppFacts) -> list[str]:
+    if "capabilities" in facts.insecure:
+        return sorted(isolators.ALL_CAPABILITIES)
+    return sorted(isolators.capability_set(facts.app.isolators))
+
+
+def _capability_sets(capabilities: list[str], uid: int) -> dict[str, list[str]]:
+    # rkt: an app of another user keeps the bounding set but has nothing in effect.
+    effective = capabilities if uid == 0 else []
+    return {
+        "bounding": capabilities,
+        "effective": effective,
+        "permitted": effective,
+        "inheritable": [],
+        "ambient": [],
+    }
+
+
+def _seccomp(facts: AppFacts, capabilities: list[str]) -> dict[str, Any]:
+    if "seccomp" in facts.insecure:
+        return {"defaultAction": "SCMP_ACT_ALLOW"}
+    names = syscalls.allowed(capabilities)
+    filter: dict[str, Any] = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{"names": list(names), "action": "SCMP_ACT_ALLOW"}],
+    }
+    if facts.foreign_architecture is not None:
+        architecture = _SECCOMP_ARCHITECTURES.get(facts.foreign_architecture)
+        filter["architectures"] = [architecture] if architecture else []
+    return filter
+
+
+def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[BindMount]) -> str:
+    """The script that becomes nspawn. Only its path is in the unit.
+
+    systemd reads transient units back at every daemon-reload and does not get ``$``, ``;`` or odd
+    bytes back as they were, so nothing of the app's stands in the unit itself.
+    """
+    upper = f"{pod.directory}/overlay/{facts.runtime.name}"
+    stack = [*reversed(facts.layers), upper]
+    command = [
+        "/usr/bin/systemd-nspawn",
+        "--quiet",
+        "--keep-unit",
+        "--register=no",
+        "--console=pipe",
+        "--kill-signal=SIGTERM",
+        "--link-journal=no",
+        "--resolv-conf=off",
+        "--timezone=off",
+        f"--uuid={pod.uuid.replace('-', '')}",
+        f"--machine={machine_name(pod.uuid, facts.runtime.name)}",
+        f"--oci-bundle={bundle}",
+        f"--overlay={':'.join(_escape(path) for path in stack)}:/",
+        *(_bind_option(bind) for bind in binds),
+    ]
+    return f"#!/bin/sh\nSYSTEMD_LOG_LEVEL=notice exec {shlex.join(command)}\n"
+
+
+def machine_name(uuid: str, app: str) -> str:
+    """Unique for every app: nspawn keeps a directory of that name while it runs. At most 64 bytes."""
+    return f"rkt-{uuid[:8]}-{app}"[:64].rstrip("-")
+
+
+def _bind_option(bind: BindMount) -> str:
+    option = "--bind-ro" if bind.read_only else "--bind"
+    recursion = "rbind" if bind.recursive else "norbind"
+    return f"{option}={_escape(bind.source)}:{_escape(bind.target)}:{recursion}"
+
+
+def _escape(path: str) -> str:
+    return path.replace("\\", "\\\\").replace(":", "\\:")

@@ -1,0 +1,229 @@
+"""A pod becomes units and bundles: data in, data out, no disk, no bus, no clock.
+
+The arrangement: one transient service per app in the pod's slice, each wanting rkt@POD, and a
+barrier unit that requires them all, whose start job tells when the pod is up. rkt@POD stops when
+nothing wants it any more (StopWhenUnneeded=).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rktsd import paths
+from rktsd.appc import isolators
+from rktsd.errors import BadInput, Unsupported
+from rktsd.stage1 import bundle
+from rktsd.stage1.mounts import BindMount, app_mounts
+from rktsd.stage1.types import AppFacts, BundlePlan, PodFacts, PodPlan, UnitPlan
+from rktsd.systemd import names, properties
+from rktsd.systemd.bus import Property
+
+DEFAULT_STOP_TIMEOUT = 10.0
+"""Seconds between SIGTERM and SIGKILL, as Docker and Podman have it."""
+
+MANUAL = "man:rkt@.service(8)"
+
+# Set by the plan, or of no use to an app inside nspawn; the pod file's own fields say it better.
+REFUSED_SETTINGS = {
+    "User": "use the field user",
+    "Group": "use the field group",
+    "DynamicUser": "use the field user",
+    "Environment": "use the field environment",
+    "WorkingDirectory": "use the field working-directory",
+    "CapabilityBoundingSet": "use capabilities-retain or capabilities-remove",
+    "NoNewPrivileges": "use the field no-new-privileges",
+    "ExecStart": "use the field exec",
+    "Type": "rkt decides when an app is started",
+    "KillMode": "SIGTERM has to reach systemd-nspawn alone",
+    "Slice": "an app lies in the slice of its pod",
+    "Delegate": "systemd-nspawn needs it",
+    "CollectMode": "an ended app has to go away for the pod to be started again",
+    "SyslogIdentifier": "it is the name of the app",
+}
+
+
+def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
+    """The units, bundles, directories and files of a pod.
+
+    Raises BadInput or Unsupported, naming the app and the field, for what cannot be planned.
+    """
+    if not apps:
+        raise BadInput(f"pod {pod.name}: pod must contain at least one application")
+    directories: dict[str, tuple[str, int, int, int]] = {}
+    units = [_slice(pod)]
+    bundles: list[BundlePlan] = []
+    for facts in apps:
+        _refuse_unsupported(facts)
+        name = facts.runtime.name
+        binds, empties = app_mounts(pod.manifest, facts, pod.directory)
+        for path in (f"{pod.directory}/overlay", f"{pod.directory}/overlay/{name}"):
+            directories[path] = (path, 0o755, 0, 0)
+        if empties:
+            directories.setdefault(
+                f"{pod.directory}/volumes", (f"{pod.directory}/volumes", 0o755, 0, 0)
+            )
+        for empty in empties:
+            directories.setdefault(empty.path, (empty.path, empty.mode, empty.uid, empty.gid))
+        bundle_directory = f"{pod.run_directory}/{name}"
+        all_binds = [*_host_files(pod, facts, binds), *binds]
+        bundles.append(
+            {
+                "app": name,
+                "directory": bundle_directory,
+                "config": bundle.config(pod, facts),
+                "run": bundle.run_script(pod, facts, bundle_directory, all_binds),
+            }
+        )
+        units.append(_app_unit(pod, facts, bundle_directory))
+    files = [(f"{pod.run_directory}/hosts", pod.hosts), (f"{pod.run_directory}/hostname", f"{pod.hostname}\n")]
+    if pod.resolv_conf is not None:
+        files.append((f"{pod.run_directory}/resolv.conf", pod.resolv_conf))
+    return {
+        "pod": pod.name,
+        "uuid": pod.uuid,
+        "directory": pod.directory,
+        "run_directory": pod.run_directory,
+        "apps": [facts.runtime.name for facts in apps],
+        "barrier": _barrier(pod, [unit["name"] for unit in units[1:]]),
+        "units": units,
+        "bundles": bundles,
+        "directories": list(directories.values()),
+        "files": files,
+    }
+
+
+def _refuse_unsupported(facts: AppFacts) -> None:
+    refused = isolators.unsupported(facts.app.isolators)
+    if refused:
+        raise Unsupported(f"app {facts.runtime.name}: isolator {refused[0]} is not applied by this version")
+    if facts.app.event_handlers:
+        handler = facts.app.event_handlers[0].name
+        raise Unsupported(f"app {facts.runtime.name}: event handler {handler} is not run by this version")
+    activated = next((port for port in facts.app.ports if port.socket_activated), None)
+    if activated is not None:
+        raise Unsupported(
+            f"app {facts.runtime.name}: port {activated.name}: socket activation is not done by this version"
+        )
+
+
+def _host_files(pod: PodFacts, facts: AppFacts, binds: Sequence[BindMount]) -> Iterable[BindMount]:
+    """The pod's hosts, hostname and resolv.conf, where neither a volume nor the image has its own."""
+    taken = {bind.target for bind in binds}
+    offered = {"/etc/hostname": True, "/etc/hosts": pod.hosts_forced or "/etc/hosts" not in facts.own_files}
+    if pod.resolv_conf is not None:
+        offered["/etc/resolv.conf"] = True
+    for target, wanted in offered.items():
+        if wanted and target not in taken:
+            source = f"{pod.run_directory}/{target.removeprefix('/etc/')}"
+            yield BindMount(source, target, read_only=False, recursive=False)
+
+
+def _slice(pod: PodFacts) -> UnitPlan:
+    chosen: list[Property] = [
+        ("Description", "s", f"Apps of pod {pod.name}"),
+        ("Documentation", "as", [MANUAL]),
+        # Without it an empty slice would stay, and be in the way of the next start.
+        ("StopWhenUnneeded", "b", True),
+        ("CollectMode", "s", "inactive-or-failed"),
+        *_resources(pod.manifest.isolators, pod),
+        *_settings(pod.systemd or {}, f"pod {pod.name}: systemd", slice=True),
+    ]
+    refused = isolators.unsupported(pod.manifest.isolators)
+    if refused:
+        raise Unsupported(f"pod {pod.name}: isolator {refused[0]} is not applied by this version")
+    return {"name": names.pod_slice(pod.name), "properties": _last_wins(chosen)}
+
+
+def _barrier(pod: PodFacts, app_units: list[str]) -> UnitPlan:
+    return {
+        "name": names.barrier_unit(pod.name),
+        "properties": [
+            ("Description", "s", f"All apps of pod {pod.name} are started"),
+            ("Type", "s", "oneshot"),
+            ("CollectMode", "s", "inactive-or-failed"),
+            ("Slice", "s", names.pod_slice(pod.name)),
+            ("Requires", "as", app_units),
+            ("After", "as", app_units),
+            ("ExecStart", "a(sasb)", [("/bin/true", ["/bin/true"], False)]),
+        ],
+    }
+
+
+def _app_unit(pod: PodFacts, facts: AppFacts, bundle_directory: str) -> UnitPlan:
+    name = facts.runtime.name
+    pod_unit = names.pod_unit(pod.name)
+    stop_timeout = DEFAULT_STOP_TIMEOUT if facts.stop_timeout is None else facts.stop_timeout
+    documentation = [MANUAL, *pod.documentation]
+    record = [f"{paths.LIBEXEC}/record-result", f"{pod.directory}/status/{name}"]
+    chosen: list[Property] = [
+        ("Description", "s", f"{name} of pod {pod.name} ({facts.image})"),
+        ("Documentation", "as", documentation),
+        ("Slice", "s", names.pod_slice(pod.name)),
+        # Wants= and not Requires=: a restart of the pod must not give its old apps a restart job.
+        ("Wants", "as", [pod_unit]),
+        ("After", "as", ["network.target"]),
+        ("CollectMode", "s", "inactive-or-failed"),
+        ("Type", "s", "notify"),
+        ("KillMode", "s", "mixed"),
+        ("Delegate", "b", True),
+        ("DevicePolicy", "s", "closed"),
+        ("DeviceAllow", "a(ss)", [("/dev/net/tun", "rwm"), ("char-pts", "rw")]),
+        ("SyslogIdentifier", "s", name),
+        (
+            "LogExtraFields",
+            "aay",
+            [
+                f"OBJECT_SYSTEMD_UNIT={pod_unit}",
+                f"RKT_POD={pod.name}",
+                f"RKT_POD_UUID={pod.uuid}",
+                f"RKT_APP={name}",
+            ],
+        ),
+        ("TimeoutStopUSec", "t", int(stop_timeout * 10**6)),
+        # nspawn's exit status when SIGTERM ended the app, which systemd itself counts as success.
+        ("SuccessExitStatus", "(aiai)", ([143], [])),
+        ("ExecStart", "a(sasb)", [("/bin/sh", ["/bin/sh", f"{bundle_directory}/run"], False)]),
+        ("ExecStopPost", "a(sasb)", [(record[0], record, False)]),
+    ]
+    if pod.on_app_failure == "stop":
+        chosen.append(("OnFailure", "as", [f"rkt-failed@{pod.name}.service"]))
+    chosen += _resources(facts.app.isolators, pod)
+    chosen += _settings(facts.systemd or {}, f"app {name}: systemd", slice=False)
+    return {"name": names.app_unit(pod.name, name), "properties": _last_wins(chosen)}
+
+
+def _resources(values: Sequence[isolators.Isolator], pod: PodFacts) -> list[Property]:
+    """What the resource isolators mean to a unit (appc spec, ace.md "Isolators")."""
+    chosen: list[Property] = []
+    memory = isolators.memory_limit(values)
+    if memory is not None:
+        chosen.append(("MemoryMax", "t", memory))
+    milli = isolators.cpu_limit_milli(values)
+    if milli is not None:
+        chosen.append(("CPUQuotaPerSecUSec", "t", milli * 1000))
+    shares = isolators.cpu_shares(values)
+    if shares is not None and pod.unified_cgroups:
+        chosen.append(("CPUWeight", "t", min(10000, max(1, shares * 100 // 1024))))
+    elif shares is not None:
+        chosen.append(("CPUShares", "t", shares))
+    return chosen
+
+
+def _settings(table: Mapping[str, object], where: str, *, slice: bool) -> list[Property]:
+    chosen: list[Property] = []
+    for setting, value in table.items():
+        if setting in REFUSED_SETTINGS:
+            raise BadInput(f"{where}.{setting}: not for an app", hint=REFUSED_SETTINGS[setting])
+        if not properties.known(setting):
+            raise BadInput(f"{where}.{setting}: unknown, or not passed on by this version")
+        if slice and setting in properties.SERVICE_ONLY:
+            raise BadInput(
+                f"{where}.{setting}: not a setting of a slice",
+                hint=f"give it to an app, or use systemctl edit {names.pod_unit('POD')}",
+            )
+        chosen += properties.convert(setting, value, f"{where}.{setting}")
+    return chosen
+
+
+def _last_wins(chosen: Sequence[Property]) -> list[Property]:
+    return list({name: (name, signature, value) for name, signature, value in chosen}.values())

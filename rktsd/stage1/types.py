@@ -1,0 +1,95 @@
+"""What the planner is told, and what it answers.
+
+The answer is plain JSON data: it is what golden files hold, what the start path caches, and what
+``apply`` carries out without importing anything else of the planner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from rktsd.appc.types import App, PodManifest, RuntimeApp
+from rktsd.systemd.bus import Property
+
+
+@dataclass(frozen=True, slots=True)
+class AppFacts:
+    """One app with everything about its image that had to be looked up.
+
+    ``app`` is what runs: the image's app section, or the pod's, with all overrides. ``layers`` are
+    directories, topmost first. ``executable`` is the absolute path of the program in the root.
+    ``own_files`` are those of /etc/hosts, /etc/hostname and /etc/resolv.conf that the image brings.
+    """
+
+    runtime: RuntimeApp
+    app: App
+    image: str
+    layers: tuple[str, ...]
+    executable: str
+    uid: int
+    gid: int
+    own_files: frozenset[str] = frozenset()
+    docker: bool = False
+    foreign_architecture: str | None = None
+    insecure: frozenset[str] = frozenset()
+    systemd: Mapping[str, object] | None = None
+    stop_timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """A pod and where it is to run. ``namespace`` is None on the host's network."""
+
+    name: str
+    uuid: str
+    manifest: PodManifest
+    directory: str
+    run_directory: str
+    hostname: str
+    namespace: str | None
+    hosts: str
+    hosts_forced: bool = False
+    resolv_conf: str | None = None
+    unified_cgroups: bool = True
+    on_app_failure: str = "stop"
+    description: str | None = None
+    documentation: tuple[str, ...] = ()
+    systemd: Mapping[str, object] | None = None
+
+
+class UnitPlan(TypedDict):
+    """A transient unit: its properties as (name, D-Bus signature, value)."""
+
+    name: str
+    properties: list[Property]
+
+
+class BundlePlan(TypedDict):
+    """An OCI bundle: ``config`` is its config.json, ``run`` the script that starts nspawn on it."""
+
+    app: str
+    directory: str
+    config: dict[str, Any]
+    run: str
+
+
+class PodPlan(TypedDict):
+    """Everything that is to be made so that a pod runs.
+
+    ``barrier`` is the main unit of the call, ``units`` the others. ``directories`` are
+    (path, mode, uid, gid) in the order to be made, ``files`` (path, text).
+    The run's UUID appears in it as text only, so that a plan can be used again for another run.
+    """
+
+    pod: str
+    uuid: str
+    directory: str
+    run_directory: str
+    apps: list[str]
+    barrier: UnitPlan
+    units: list[UnitPlan]
+    bundles: list[BundlePlan]
+    directories: list[tuple[str, int, int, int]]
+    files: list[tuple[str, str]]
