@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_bundles(plan: PodPlan) -> None:
-    """Make everything of the plan that is a file or directory. Raises StoreError naming the path."""
+    """Make what of the plan is a file or directory. Raises StoreError naming the path."""
     try:
         for path, mode, uid, gid in plan["directories"]:
             _make_directory(path, mode, uid, gid)

@@ -25,7 +25,13 @@ BASE_ENVIRONMENT = {
     "HOME": "/root",
 }
 
-MASKED_PATHS = ("/proc/config.gz", "/proc/kallsyms", "/proc/kcore", "/proc/keys", "/proc/sched_debug")
+MASKED_PATHS = (
+    "/proc/config.gz",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/sched_debug",
+)
 READ_ONLY_PATHS = ("/proc/sysrq-trigger",)
 
 _SECCOMP_ARCHITECTURES = {
@@ -40,7 +46,7 @@ _SECCOMP_ARCHITECTURES = {
 
 
 def environment(facts: AppFacts) -> list[str]:
-    """``NAME=value`` of the app: the defaults, what image and pod say, and what nobody may change."""
+    """``NAME=value``: the defaults, what image and pod say, and what nobody may change."""
     values = dict(BASE_ENVIRONMENT)
     values.update({variable.name: variable.value for variable in facts.app.environment})
     values["AC_APP_NAME"] = facts.runtime.name
@@ -93,7 +99,7 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
 
 def _capabilities(facts: AppFacts) -> list[str]:
     if "capabilities" in facts.insecure:
-        return sorted(isolators.ALL_CAPABILITIES)
+        return sorted(isolators.CAPABILITIES)
     return sorted(isolators.capability_set(facts.app.isolators))
 
 
@@ -151,7 +157,7 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
 
 
 def machine_name(uuid: str, app: str) -> str:
-    """Unique for every app: nspawn keeps a directory of that name while it runs. At most 64 bytes."""
+    """Unique for every app: nspawn keeps a directory of that name. At most 64 bytes."""
     return f"rkt-{uuid[:8]}-{app}"[:64].rstrip("-")
 
 

@@ -1,4 +1,4 @@
-"""Which volume is mounted where in an app (appc spec, pods.md; rkt's rules where it is silent). Pure."""
+"""Which volume is mounted where in an app (appc spec, pods.md, and rkt's rules). Pure."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rktsd import paths
 from rktsd.appc import isolators
+from rktsd.appc.types import Isolator
 from rktsd.errors import BadInput, Unsupported
 from rktsd.stage1 import bundle
 from rktsd.stage1.mounts import BindMount, app_mounts
@@ -75,7 +76,10 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
             }
         )
         units.append(_app_unit(pod, facts, bundle_directory))
-    files = [(f"{pod.run_directory}/hosts", pod.hosts), (f"{pod.run_directory}/hostname", f"{pod.hostname}\n")]
+    files = [
+        (f"{pod.run_directory}/hosts", pod.hosts),
+        (f"{pod.run_directory}/hostname", f"{pod.hostname}\n"),
+    ]
     if pod.resolv_conf is not None:
         files.append((f"{pod.run_directory}/resolv.conf", pod.resolv_conf))
     return {
@@ -93,23 +97,23 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
 
 
 def _refuse_unsupported(facts: AppFacts) -> None:
-    refused = isolators.unsupported(facts.app.isolators)
-    if refused:
-        raise Unsupported(f"app {facts.runtime.name}: isolator {refused[0]} is not applied by this version")
-    if facts.app.event_handlers:
-        handler = facts.app.event_handlers[0].name
-        raise Unsupported(f"app {facts.runtime.name}: event handler {handler} is not run by this version")
-    activated = next((port for port in facts.app.ports if port.socket_activated), None)
-    if activated is not None:
-        raise Unsupported(
-            f"app {facts.runtime.name}: port {activated.name}: socket activation is not done by this version"
-        )
+    app = facts.app
+    absent = [f"isolator {name}" for name in isolators.unsupported(app.isolators)]
+    if isolators.seccomp(app.isolators) is not None:
+        absent.append("a system call filter of its own (os/linux/seccomp-*)")
+    absent += [f"event handler {handler.name}" for handler in app.event_handlers]
+    absent += [f"socket activation (port {p.name})" for p in app.ports if p.socket_activated]
+    if absent:
+        raise Unsupported(f"app {facts.runtime.name}: {absent[0]} is not done by this version")
 
 
 def _host_files(pod: PodFacts, facts: AppFacts, binds: Sequence[BindMount]) -> Iterable[BindMount]:
-    """The pod's hosts, hostname and resolv.conf, where neither a volume nor the image has its own."""
+    """The pod's hosts, hostname and resolv.conf, unless a volume or the image has its own."""
     taken = {bind.target for bind in binds}
-    offered = {"/etc/hostname": True, "/etc/hosts": pod.hosts_forced or "/etc/hosts" not in facts.own_files}
+    offered = {
+        "/etc/hostname": True,
+        "/etc/hosts": pod.hosts_forced or "/etc/hosts" not in facts.own_files,
+    }
     if pod.resolv_conf is not None:
         offered["/etc/resolv.conf"] = True
     for target, wanted in offered.items():
@@ -128,9 +132,9 @@ def _slice(pod: PodFacts) -> UnitPlan:
         *_resources(pod.manifest.isolators, pod),
         *_settings(pod.systemd or {}, f"pod {pod.name}: systemd", slice=True),
     ]
-    refused = isolators.unsupported(pod.manifest.isolators)
+    refused = isolators.unsupported(pod.manifest.isolators, pod=True)
     if refused:
-        raise Unsupported(f"pod {pod.name}: isolator {refused[0]} is not applied by this version")
+        raise Unsupported(f"pod {pod.name}: isolator {refused[0]} is not done by this version")
     return {"name": names.pod_slice(pod.name), "properties": _last_wins(chosen)}
 
 
@@ -192,7 +196,7 @@ def _app_unit(pod: PodFacts, facts: AppFacts, bundle_directory: str) -> UnitPlan
     return {"name": names.app_unit(pod.name, name), "properties": _last_wins(chosen)}
 
 
-def _resources(values: Sequence[isolators.Isolator], pod: PodFacts) -> list[Property]:
+def _resources(values: Sequence[Isolator], pod: PodFacts) -> list[Property]:
     """What the resource isolators mean to a unit (appc spec, ace.md "Isolators")."""
     chosen: list[Property] = []
     memory = isolators.memory_limit(values)

@@ -10,6 +10,8 @@ import select
 import sys
 import time
 
+from rktsd.errors import SystemdError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     Property = tuple[str, str, Any]
     # (unit name, its properties)
     Unit = tuple[str, Sequence[Property]]
-
-from rktsd.errors import SystemdError
 
 DESTINATION = b"org.freedesktop.systemd1"
 MANAGER_PATH = b"/org/freedesktop/systemd1"
@@ -113,7 +113,9 @@ class Bus:
         try:
             self._connection.__enter__()
         except Exception as error:
-            raise SystemdError("cannot connect to the system bus", hint="is D-Bus running?") from error
+            raise SystemdError(
+                "cannot connect to the system bus", hint="is D-Bus running?"
+            ) from error
         return self
 
     def __exit__(
@@ -196,7 +198,7 @@ class Bus:
         self._manager(b"KillUnit", b"ssi", [unit, who, signal])
 
     def wait(self, job: bytes, timeout: float | None = None) -> str:
-        """How a job ended: done, failed, dependency, canceled, timeout… Empty on our own time-out."""
+        """How a job ended: done, failed, dependency, canceled, timeout; empty after ``timeout`` s."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while job not in self._results:
             remaining = None if deadline is None else deadline - time.monotonic()

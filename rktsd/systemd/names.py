@@ -19,7 +19,7 @@ def pod_slice(pod: str) -> str:
 
 
 def app_unit(pod: str, app: str) -> str:
-    """The transient unit of one app. An instance's ``@`` would make it an instance of a template."""
+    """The transient unit of an app; an ``@`` in its name would make it a template's."""
     return f"rkt-{pod.replace('@', ':')}.{app}.service"
 
 
