@@ -213,4 +213,4 @@ def _check_scalar(place: Cursor, value: object) -> None:
         except UnicodeEncodeError as error:
             raise place.problem(f"{shown(value)} is not valid Unicode") from error
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        raise place.problem("a number that is too large")
+        raise place.problem("not a finite number")

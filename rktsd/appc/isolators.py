@@ -102,25 +102,38 @@ def _quantity(place: Cursor) -> str:
     return str(place.value) if type(place.value) is int else place.filled()
 
 
-def _check_resource(value: Cursor, parse: Callable[[str, str], int], least: int) -> None:
+def _memory(limit: Cursor) -> str:
+    text = _quantity(limit)
+    if parse_bytes(text, limit.where) < MIN_MEMORY:
+        raise limit.problem(f"{shown(limit.value)} is less than {MIN_MEMORY} bytes")
+    return text
+
+
+def _cpu(limit: Cursor) -> str:
+    text = _quantity(limit)
+    if parse_milli(text, limit.where) == 0:
+        raise limit.problem("no app can run without processor time")
+    return text
+
+
+def _check_resource(
+    value: Cursor, check_limit: Callable[[Cursor], str], parse: Callable[[str, str], int]
+) -> None:
     if value.get("default").boolean():
         raise value.get("default").problem("must be false")
     request, limit = value.get("request"), value.get("limit")
     if request.given:
         parse(_quantity(request), request.where)
-    if limit.given and parse(_quantity(limit), limit.where) < least:
-        raise limit.problem(f"{shown(limit.value)} is less than {least}")
+    if limit.given:
+        check_limit(limit)
 
 
 def _check_memory(value: Cursor) -> None:
-    _check_resource(value, parse_bytes, MIN_MEMORY)
+    _check_resource(value, _memory, parse_bytes)
 
 
 def _check_cpu(value: Cursor) -> None:
-    limit = value.get("limit")
-    if limit.given and parse_milli(_quantity(limit), limit.where) == 0:
-        raise limit.problem("no app can run without processor time")
-    _check_resource(value, parse_milli, 0)
+    _check_resource(value, _cpu, parse_milli)
 
 
 def _check_bandwidth(value: Cursor) -> None:
@@ -226,6 +239,30 @@ def checked(name: str, value: Cursor) -> Isolator:
 def isolator(name: str, value: object, where: str) -> Isolator:
     """A checked isolator from a JSON value, as the command line makes them. Raises BadInput."""
     return checked(name, Cursor(where, "", value))
+
+
+def memory_at(limit: Cursor) -> Isolator:
+    """resource/memory from a quantity of bytes. Raises BadInput."""
+    return Isolator(MEMORY, {"limit": _memory(limit)})
+
+
+def cpu_at(limit: Cursor) -> Isolator:
+    """resource/cpu from a quantity of processors. Raises BadInput."""
+    return Isolator(CPU, {"limit": _cpu(limit)})
+
+
+def capabilities_at(words: list[Cursor], *, retain: bool) -> Isolator:
+    """A capability set from names as people write them (``chown``, ``CAP_CHOWN``).
+
+    Raises BadInput.
+    """
+    found = []
+    for word in words:
+        text = word.text().upper()
+        found.append(text if text.startswith("CAP_") else f"CAP_{text}")
+        if found[-1] not in CAPABILITIES:
+            raise word.wrong("a capability (like CAP_NET_ADMIN)")
+    return Isolator(CAPABILITIES_RETAIN if retain else CAPABILITIES_REMOVE, {"set": found})
 
 
 def check_alternatives(isolators: Iterable[Isolator], where: str) -> None:

@@ -12,6 +12,9 @@ from rktsd.appc.cursor import shown
 from rktsd.appc.types import NameValue
 from rktsd.errors import BadInput
 
+SPEC_VERSION = "0.8.11"
+"""The version of appc that manifests made here declare."""
+
 # App and volume names become file and unit names, alone and joined in pairs: two of them and
 # what systemd adds must fit into 255 bytes.
 MAX_NAME = 120

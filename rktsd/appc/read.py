@@ -127,11 +127,16 @@ def annotations(place: Cursor) -> tuple[NameValue, ...]:
     found = _each(place, _name_value)
     unique_names(place, (each.name for each in found))
     for element, each in zip(place.elements(), found, strict=True):
-        if each.name == "created":
-            element.get("value").checked(names.check_date)
-        elif each.name in ("homepage", "documentation"):
-            element.get("value").checked(names.check_url)
+        check_annotation(each.name, element.get("value"))
     return found
+
+
+def check_annotation(name: str, value: Cursor) -> None:
+    """Refuse a value that does not fit the meaning appc gives to the annotation ``name``."""
+    if name == "created":
+        value.checked(names.check_date)
+    elif name in ("homepage", "documentation"):
+        value.checked(names.check_url)
 
 
 def _image_id(place: Cursor) -> str:
@@ -247,14 +252,14 @@ def port(place: Cursor) -> Port:
     )
 
 
-def volume(place: Cursor) -> Volume:
+def volume(place: Cursor, *, read_only_key: str = "readOnly") -> Volume:
     """A volume of a pod. What is absent stays None: for ``empty`` that means mode 0755, uid and
     gid 0."""
     kind = place.get("kind").one_of("host", "empty")
     for name in ("mode", "uid", "gid") if kind == "host" else ("source",):
         if place.get(name).value not in (None, ""):
             raise place.get(name).problem(f"not for a volume of kind {kind}")
-    read_only, recursive = place.get("readOnly"), place.get("recursive")
+    read_only, recursive = place.get(read_only_key), place.get("recursive")
     mode, uid, gid = place.get("mode"), place.get("uid"), place.get("gid")
     return Volume(
         name=place.get("name").checked(names.check_ac_name),

@@ -1,0 +1,272 @@
+"""Pod files: /etc/rkt/pods/POD.toml, in the words of people, or POD.json, an appc Pod Manifest.
+
+TOML is ours, so unknown fields are refused; JSON is appc's, so they are ignored.
+"""
+
+import errno
+import os
+import re
+from dataclasses import dataclass, replace
+
+from rktsd.appc import isolators, names, read
+from rktsd.appc.cursor import MAX_BYTES, Cursor, check_tree, decode_json
+from rktsd.appc.types import (
+    Isolator,
+    NameValue,
+    PodManifest,
+    PublishedPort,
+    RuntimeApp,
+    RuntimeImage,
+    Volume,
+)
+from rktsd.errors import BadInput, NotFound, StoreError
+from rktsd.host import files
+from rktsd.paths import Paths
+from rktsd.pods.options import (
+    AppOptions,
+    PodOptions,
+    app_options_at,
+    check_ports_reachable,
+    pod_options_at,
+)
+from rktsd.pods.overrides import overrides_at
+
+_POD_KEYS = (
+    "description", "documentation", "network", "hostname", "dns", "dns-search", "dns-options",
+    "dns-domain", "hosts", "on-app-failure", "pull-policy", "memory", "cpu", "systemd", "volume",
+    "port", "app",
+)  # fmt: skip
+_VOLUME_KEYS = ("name", "kind", "source", "read-only", "recursive", "mode", "uid", "gid")
+_PUBLISHED_KEYS = ("name", "host-port", "host-ip")
+_APP_KEYS = (
+    "name", "image", "insecure", "pull-policy", "exec", "args", "user", "group",
+    "supplementary-gids", "working-directory", "environment", "memory", "cpu", "cpu-shares",
+    "capabilities-retain", "capabilities-remove", "no-new-privileges", "oom-score-adj",
+    "read-only-root", "stop-timeout", "mounts", "ports", "annotations", "systemd",
+)  # fmt: skip
+_MOUNT_KEYS = ("volume", "path")
+_PORT_KEYS = ("name", "port", "protocol", "count")
+
+_SPECIFIER = re.compile(r"%(.?)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class PodFile:
+    """A pod file as read: ``text`` is the file's content, to see later whether it changed."""
+
+    name: str
+    path: str
+    text: bytes
+    manifest: PodManifest
+    options: PodOptions
+
+
+def find(paths: Paths, pod: str) -> str:
+    """The file of ``pod``: its own (.toml or .json), or for ``web@1`` the template ``web@``.
+
+    Raises NotFound naming the candidates, BadInput for a bad name or when both forms exist.
+    """
+    names.check_pod_name(pod, "pod")
+    name, at, _ = pod.partition("@")
+    stems = (pod, f"{name}@") if at else (pod,)
+    for stem in stems:
+        candidates = [f"{paths.pod_files}/{stem}.{form}" for form in ("toml", "json")]
+        found = [path for path in candidates if _exists(path)]
+        if len(found) > 1:
+            raise BadInput(f"pod {pod}: both {found[0]} and {found[1]} exist", hint="remove one")
+        if found:
+            return found[0]
+    tried = [f"{paths.pod_files}/{stem}.{form}" for stem in stems for form in ("toml", "json")]
+    raise NotFound(f"pod {pod}: neither {' nor '.join(tried)} exists")
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise StoreError(f"cannot look for {path}: {error.strerror}") from error
+    return True
+
+
+def load(paths: Paths, pod: str) -> PodFile:
+    """Find, read and check the file of ``pod``. Raises NotFound, BadInput, StoreError."""
+    path = find(paths, pod)
+    return parse(files.read_limited(path, MAX_BYTES), path, pod=pod)
+
+
+def parse(text: bytes, path: str, *, pod: str) -> PodFile:
+    """The pod file with the content ``text``; the name of ``path`` tells its form.
+
+    In a template (``web@.toml``) every string has ``%i`` replaced by the instance and ``%%`` by
+    ``%``. Raises BadInput.
+    """
+    stem, _, form = os.path.basename(path).rpartition(".")
+    document = decode_json(text, path) if form == "json" else _decode_toml(text, path)
+    if stem.endswith("@"):
+        document = document._replace(value=_instance(document, pod.partition("@")[2]))
+    manifest, options = _from_appc(document) if form == "json" else _from_toml(document)
+    if not manifest.apps:
+        raise BadInput(f"{path}: the pod has no app")
+    return PodFile(pod, path, text, manifest, options)
+
+
+def _decode_toml(text: bytes, path: str) -> Cursor:
+    import tomllib
+
+    try:
+        document = Cursor(path, "", tomllib.loads(text.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise BadInput(f"{path}: line {line}: not UTF-8") from error
+    except RecursionError as error:
+        raise BadInput(f"{path}: nested too deep") from error
+    except tomllib.TOMLDecodeError as error:
+        reason, _, place = str(error).rpartition(" (at ")
+        raise BadInput(f"{path}: {place.rstrip(')')}: {reason}") from error
+    except ValueError as error:
+        raise BadInput(f"{path}: {error}") from error
+    check_tree(document)
+    return document
+
+
+def _instance(place: Cursor, instance: str) -> object:
+    """The value at ``place`` with specifiers in its strings replaced."""
+
+    def specifier(found: re.Match[str]) -> str:
+        if found[1] not in ("i", "%"):
+            raise place.problem(f"unknown specifier {found[0]}", hint="%i, or %% for a percent")
+        return instance if found[1] == "i" else "%"
+
+    if isinstance(place.value, dict):
+        return {name: _instance(member, instance) for name, member in place.members()}
+    if isinstance(place.value, list):
+        return [_instance(element, instance) for element in place.elements()]
+    return _SPECIFIER.sub(specifier, place.value) if isinstance(place.value, str) else place.value
+
+
+def _from_appc(document: Cursor) -> tuple[PodManifest, PodOptions]:
+    manifest = read.pod_manifest_at(document, need_ids=False)
+    apps = {}
+    for app in manifest.apps:
+        name = None if app.image.id or app.image.name is None else app.image.name
+        reference = str(names.ImageName(name, app.image.labels)) if name else None
+        apps[app.name] = AppOptions(image=reference)
+    options = PodOptions(apps=apps)
+    return manifest, options
+
+
+def _from_toml(document: Cursor) -> tuple[PodManifest, PodOptions]:
+    _only(document, _POD_KEYS)
+    volumes = tuple(_volume(each) for each in document.get("volume").elements())
+    read.unique_names(document.get("volume"), (each.name for each in volumes))
+    known = {each.name for each in volumes}
+    apps = [_app(each, volumes=known) for each in document.get("app").elements()]
+    read.unique_names(document.get("app"), (app.name for app, _ in apps))
+    ports = tuple(_published(each) for each in document.get("port").elements())
+    options = pod_options_at(document, apps={app.name: option for app, option in apps})
+    check_ports_reachable(document.get("port"), options.networks, len(ports))
+    return (
+        PodManifest(
+            ac_version=names.SPEC_VERSION,
+            apps=tuple(app for app, _ in apps),
+            volumes=volumes,
+            isolators=_resources(document),
+            ports=ports,
+        ),
+        options,
+    )
+
+
+def _only(place: Cursor, keys: tuple[str, ...]) -> None:
+    """Refuse what is not a table, and fields that nobody would read."""
+    if not isinstance(place.value, dict):
+        raise place.wrong("a table")
+    for name, member in place.members():
+        if name not in keys:
+            from difflib import get_close_matches
+
+            close = get_close_matches(name.replace("_", "-").lower(), keys, n=1)
+            hint = f"did you mean {close[0]}?" if close else None
+            raise member.problem("unknown field", hint=hint)
+
+
+def _volume(place: Cursor) -> Volume:
+    _only(place, _VOLUME_KEYS)
+    if isinstance(place.value, dict) and "kind" not in place.value:
+        kind = "host" if "source" in place.value else "empty"
+        place = place._replace(value={**place.value, "kind": kind})
+    if type(place.get("mode").value) is int:
+        raise place.get("mode").problem("a number, whose base is unclear", hint='write "0755"')
+    return read.volume(place, read_only_key="read-only")
+
+
+def _published(place: Cursor) -> PublishedPort:
+    _only(place, _PUBLISHED_KEYS)
+    address = place.get("host-ip")
+    return PublishedPort(
+        name=place.get("name").checked(names.check_ac_name),
+        host_port=read.port_number(place.get("host-port")),
+        host_ip=read.address(address) if address.given else None,
+    )
+
+
+def _resources(place: Cursor) -> tuple[Isolator, ...]:
+    memory, cpu = place.get("memory"), place.get("cpu")
+    found = []
+    if memory.given:
+        found.append(isolators.memory_at(memory))
+    if cpu.given:
+        # 0.5 is how people write half a processor; TOML makes it a float.
+        value = repr(cpu.value) if isinstance(cpu.value, float) else cpu.value
+        found.append(isolators.cpu_at(cpu._replace(value=value)))
+    return tuple(found)
+
+
+def _app_isolators(place: Cursor) -> tuple[Isolator, ...]:
+    found = list(_resources(place))
+    for key, retain in (("capabilities-retain", True), ("capabilities-remove", False)):
+        words = place.get(key)
+        if words.given:
+            if not words.elements():
+                raise words.problem("empty")
+            found.append(isolators.capabilities_at(words.elements(), retain=retain))
+    found += [
+        isolators.checked(name, place.get(key))
+        for key, name in (
+            ("cpu-shares", isolators.CPU_SHARES),
+            ("no-new-privileges", isolators.NO_NEW_PRIVILEGES),
+            ("oom-score-adj", isolators.OOM_SCORE_ADJ),
+        )
+        if place.get(key).given
+    ]
+    isolators.check_alternatives(found, place.where)
+    return tuple(found)
+
+
+def _app(place: Cursor, *, volumes: set[str]) -> tuple[RuntimeApp, AppOptions]:
+    _only(place, _APP_KEYS)
+    for each in place.get("mounts").elements():
+        _only(each, _MOUNT_KEYS)
+    for each in place.get("ports").elements():
+        _only(each, _PORT_KEYS)
+    place.get("image").line()
+    mounts = tuple(read.mount(each) for each in place.get("mounts").elements())
+    read.check_mounts(place.get("mounts"), mounts, volumes)
+    overrides = replace(overrides_at(place), isolators=_app_isolators(place))
+    app = RuntimeApp(
+        name=place.get("name").checked(names.check_ac_name),
+        image=RuntimeImage(id=""),
+        read_only_root_fs=place.get("read-only-root").boolean(),
+        mounts=mounts,
+        annotations=_annotations(place.get("annotations")),
+    )
+    return app, app_options_at(place, overrides=overrides)
+
+
+def _annotations(place: Cursor) -> tuple[NameValue, ...]:
+    for name, member in place.members():
+        names.check_ac_identifier(name, place.where)
+        read.check_annotation(name, member)
+    return tuple(NameValue(name, member.text()) for name, member in place.members())
