@@ -1,10 +1,10 @@
 """Digests as the OCI image specification writes them, checked while bytes pass by."""
 
 import hashlib
-from collections.abc import Mapping
 from typing import NamedTuple
 
-from rktsd.errors import BadInput, TrustError
+from rktsd.appc.cursor import Cursor
+from rktsd.errors import TrustError
 from rktsd.images.references import is_digest
 
 
@@ -53,15 +53,13 @@ def check_bytes(data: bytes, expected: Descriptor, source: str) -> bytes:
     return data
 
 
-def read_descriptor(value: object, source: str) -> Descriptor:
-    """A descriptor from parsed JSON. Raises BadInput naming ``source`` and the field."""
-    if not isinstance(value, Mapping):
-        raise BadInput(f"{source}: is not a descriptor")
-    media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
-    if not isinstance(media_type, str):
-        raise BadInput(f"{source}: mediaType: {media_type!r} is not a string")
-    if not isinstance(digest, str) or not is_digest(digest):
-        raise BadInput(f"{source}: digest: {digest!r} is not a sha256 or sha512 digest")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise BadInput(f"{source}: size: {size!r} is not a size")
-    return Descriptor(media_type, digest, size)
+def read_descriptor(place: Cursor) -> Descriptor:
+    """The descriptor at ``place``. Raises BadInput naming source and field."""
+    digest = place.get("digest")
+    if not is_digest(digest.text()):
+        raise digest.wrong("a sha256 or sha512 digest")
+    return Descriptor(
+        place.get("mediaType").line(),
+        digest.text(),
+        place.get("size").integer(0, (1 << 63) - 1, what="a size"),
+    )

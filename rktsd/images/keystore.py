@@ -1,0 +1,181 @@
+"""Trusted keys on disk: who may vouch for which images.
+
+``CONFIG/trustedkeys/root.d/FINGERPRINT`` is trusted for every image,
+``CONFIG/trustedkeys/prefix.d/PREFIX/FINGERPRINT`` for images below PREFIX. The configuration
+directories are searched from lowest to highest precedence; an empty file masks the same file of a
+lower one (rkt 1.30).
+"""
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from rktsd.errors import NotFound, TrustError
+from rktsd.host.files import read_limited, write_atomic
+from rktsd.images.discovery import prefixes
+from rktsd.paths import Paths
+
+KEY_LIMIT = 1 << 20
+_FINGERPRINT = re.compile(r"[0-9a-f]{40}\Z")
+_ARMOR = re.compile(
+    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?P<head>(?:[^\r\n]+\r?\n)*?)[ \t]*\r?\n"
+    rb"(?P<body>[A-Za-z0-9+/=\s]+?)(?:\r?\n=(?P<sum>[A-Za-z0-9+/]{4})\s*)?"
+    rb"-----END PGP PUBLIC KEY BLOCK-----"
+)
+
+
+class TrustedKey(NamedTuple):
+    """A key file; ``prefix`` is None for the root store, ``fingerprint`` 40 lower-case digits."""
+
+    fingerprint: str
+    prefix: str | None
+    path: str
+
+
+def trusted_keys(paths: Paths, name: str | None = None) -> tuple[TrustedKey, ...]:
+    """The keys trusted for the image ``name``; for None, all keys there are for any image."""
+    wanted = None if name is None else set(prefixes(name))
+    found: dict[tuple[str | None, str], TrustedKey] = {}
+    for directory in paths.config_dirs():
+        for key in _keys_below(f"{directory}/trustedkeys"):
+            if key.prefix is not None and wanted is not None and key.prefix not in wanted:
+                continue
+            if os.path.getsize(key.path) == 0:
+                found.pop((key.prefix, key.fingerprint), None)
+            else:
+                found[key.prefix, key.fingerprint] = key
+    return tuple(found.values())
+
+
+def keyring(keys: Iterable[TrustedKey]) -> bytes:
+    """The keys as gpgv reads them. Raises TrustError for a file that is not the key it is named by."""
+    return b"".join({key.fingerprint: _read(key) for key in keys}.values())
+
+
+def add_key(paths: Paths, armored: str, *, fingerprint: str, prefix: str | None) -> str:
+    """Trust a key for ``prefix`` (None: for everything); returns the path written.
+
+    Replaces a mask. Raises StoreError when it cannot be written.
+    """
+    place = "root.d" if prefix is None else f"prefix.d/{prefix}"
+    directory = f"{paths.local_config}/trustedkeys/{place}"
+    try:
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise TrustError(f"cannot make {directory}: {error.strerror}") from error
+    path = f"{directory}/{fingerprint.lower()}"
+    write_atomic(path, armored)
+    return path
+
+
+def dearmor(data: bytes, source: str) -> bytes:
+    """The packets of an armored public key (RFC 4880, 6.2); binary data is returned as it is.
+
+    Raises TrustError for what is neither.
+    """
+    if data[:1] and data[0] & 0x80:
+        return data
+    match = _ARMOR.search(data)
+    if not match:
+        raise TrustError(f"{source}: not an OpenPGP public key")
+    try:
+        packets = base64.b64decode(b"".join(match["body"].split()), validate=True)
+    except binascii.Error as error:
+        raise TrustError(f"{source}: broken ASCII armor: {error}") from error
+    if match["sum"] and base64.b64decode(match["sum"]) != _crc24(packets).to_bytes(3, "big"):
+        raise TrustError(f"{source}: broken ASCII armor: its checksum does not hold")
+    return packets
+
+
+def first_key(packets: bytes, source: str) -> tuple[str, bytes]:
+    """Fingerprint and packets of the first key: only that one of a file is ever used.
+
+    Raises TrustError when the file does not begin with a version 4 public key.
+    """
+    end, fingerprint = 0, ""
+    for tag, body, after in _packets(packets, source):
+        if tag == 6 and fingerprint:
+            break
+        if tag == 6 and body[:1] == b"\x04":
+            prefixed = b"\x99" + len(body).to_bytes(2, "big") + body
+            fingerprint = hashlib.sha1(prefixed, usedforsecurity=False).hexdigest()
+        if not fingerprint:
+            raise TrustError(f"{source}: does not begin with a version 4 OpenPGP public key")
+        end = after
+    if not fingerprint:
+        raise TrustError(f"{source}: not an OpenPGP public key")
+    return fingerprint, packets[:end]
+
+
+def _read(key: TrustedKey) -> bytes:
+    data = read_limited(key.path, KEY_LIMIT)
+    fingerprint, packets = first_key(dearmor(data, key.path), key.path)
+    if fingerprint != key.fingerprint:
+        raise TrustError(f"{key.path}: holds the key {fingerprint}, not the one it is named by")
+    return packets
+
+
+def _keys_below(store: str) -> Iterator[TrustedKey]:
+    for directory, _, files in os.walk(store):
+        place = os.path.relpath(directory, store)
+        if place == "root.d":
+            prefix = None
+        elif place.startswith("prefix.d/"):
+            prefix = place.removeprefix("prefix.d/")
+        else:
+            continue
+        for name in sorted(files):
+            path = f"{directory}/{name}"
+            if _FINGERPRINT.match(name) and os.path.isfile(path):
+                yield TrustedKey(name, prefix, path)
+
+
+def _packets(data: bytes, source: str) -> Iterator[tuple[int, bytes, int]]:
+    """Tag, body and end of each packet (RFC 4880, 4.2)."""
+    at = 0
+    while at < len(data):
+        start, length = _header(data, at)
+        if start <= at or start + length > len(data):
+            raise TrustError(f"{source}: a truncated or broken OpenPGP key")
+        head = data[at]
+        tag = head & 0x3F if head & 0x40 else (head & 0x3F) >> 2
+        yield tag, data[start : start + length], start + length
+        at = start + length
+
+
+def _header(data: bytes, at: int) -> tuple[int, int]:
+    """Where a packet's body starts and how long it is; (0, 0) when that cannot be told."""
+    head, rest = data[at], data[at + 1 : at + 6]
+    if not head & 0x80 or len(rest) < 1:
+        return 0, 0
+    if not head & 0x40:
+        size = {0: 1, 1: 2, 2: 4}.get(head & 3, 0)
+        return (at + 1 + size, int.from_bytes(rest[:size], "big")) if size else (0, 0)
+    if rest[0] < 192:
+        return at + 2, rest[0]
+    if rest[0] < 224 and len(rest) > 1:
+        return at + 3, ((rest[0] - 192) << 8) + rest[1] + 192
+    if rest[0] == 255:
+        return at + 6, int.from_bytes(rest[1:5], "big")
+    return 0, 0
+
+
+def _crc24(data: bytes) -> int:
+    crc = 0xB704CE
+    for byte in data:
+        crc ^= byte << 16
+        for _ in range(8):
+            crc <<= 1
+            if crc & 0x1000000:
+                crc ^= 0x1864CFB
+    return crc & 0xFFFFFF
+
+
+def need_keys(keys: tuple[TrustedKey, ...], name: str | None) -> None:
+    """Raises NotFound when there is nobody who could vouch for ``name``."""
+    if not keys:
+        raise NotFound(f"no trusted keys for {name or 'any image'}")
