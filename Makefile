@@ -1,6 +1,7 @@
 # Short names; what they do is in packaging/ and tests/.
 PYTHON = /usr/bin/python3
 PREFIX = /usr/local
+VENV =
 UNITS = $(PREFIX)/lib/systemd/system
 PAGES = $(patsubst man/%.rst,build/man/%,$(wildcard man/*.rst))
 
@@ -22,7 +23,7 @@ bench:
 # make box CMD="systemctl status"
 box:
 	sh packaging/check --prepare
-	$(PYTHON) -m tests.box $(if $(CMD),run --deb dist/rktsd_*_all.deb -- $(CMD),shell --deb dist/rktsd_*_all.deb)
+	$(PYTHON) -m tests.box $(if $(CMD),run,shell) --deb dist/rktsd_*_all.deb $(if $(CMD),-- $(CMD))
 
 lint:
 	sh packaging/lint
@@ -33,14 +34,20 @@ build/man/%: man/%.rst
 	@mkdir -p $(@D)
 	rst2man --halt=warning $< $@
 
+# For an installation by pip into the virtual environment VENV; the package brings them along.
+install-units:
+	@test -x "$(VENV)/bin/rkt" || { echo "usage: make install-units VENV=DIR with DIR/bin/rkt"; exit 1; }
+	install -d $(DESTDIR)$(UNITS) $(DESTDIR)/usr/lib/rkt
+	install -m 644 $(wildcard $(foreach kind,service slice socket target timer,units/*.$(kind))) \
+		$(DESTDIR)$(UNITS)
+	install $(wildcard units/libexec/*) $(DESTDIR)/usr/lib/rkt
+	install -D -m 644 units/rkt.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/rkt.conf
+	install -D -m 644 units/rkt.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/rkt.conf
+	cd $(DESTDIR)$(UNITS) && sed -i 's|/usr/bin/rkt|$(VENV)/bin/rkt|' $(notdir $(wildcard units/*.service))
+	cd $(DESTDIR)/usr/lib/rkt && sed -i -e '1s|^#!/usr/bin/python3 -IS|#!$(VENV)/bin/python3 -I|' \
+		-e '\|^sys.path.append("/usr/lib/python3|d' $(notdir $(wildcard units/libexec/*))
+	test -n "$(DESTDIR)" || { systemd-sysusers rkt.conf && systemd-tmpfiles --create rkt.conf && systemctl daemon-reload; }
+
 clean:
 	rm -rf build dist .lint .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
-
-# For an installation by pip; the package brings them along.
-install-units:
-	install -d $(DESTDIR)$(UNITS) $(DESTDIR)/usr/lib/rkt
-	install -m 644 $(wildcard $(foreach kind,service slice socket target timer,units/*.$(kind))) $(DESTDIR)$(UNITS)
-	install -D -m 644 units/rkt.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/rkt.conf
-	install -D -m 644 units/rkt.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/rkt.conf
-	install $(wildcard units/libexec/*) $(DESTDIR)/usr/lib/rkt
