@@ -137,7 +137,7 @@ def _run(
     environment = {
         "CNI_COMMAND": command,
         "CNI_CONTAINERID": target.container_id,
-        "CNI_NETNS": target.namespace if os.path.exists(target.namespace) else "",
+        "CNI_NETNS": target.namespace if _is_namespace(target.namespace) else "",
         "CNI_IFNAME": interface,
         "CNI_PATH": ":".join(network.plugin_path),
         "CNI_ARGS": network.args,
@@ -164,6 +164,14 @@ def _run(
     if not isinstance(result, dict):
         raise NetworkError(f"{where}: its result is not a JSON object")
     return result
+
+
+def _is_namespace(path: str) -> bool:
+    """Whether a namespace is mounted at ``path``: a half-made one is an empty file."""
+    try:
+        return os.stat(path).st_dev == os.stat("/proc/self/ns/net").st_dev
+    except FileNotFoundError:
+        return False
 
 
 def _reason(output: bytes, errors: bytes, status: int) -> str:

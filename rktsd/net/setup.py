@@ -84,7 +84,7 @@ def set_up(
         except BaseException:
             # The reason of the failure counts; what cannot be undone stays on record for later.
             with contextlib.suppress(RktError, OSError):
-                _release(state_dir, lock)
+                _release(state_dir, lock, strict=False)
             raise
     return [_attachment(each) for each in state.joined]
 
@@ -138,12 +138,17 @@ def _join(state_dir: str, state: State, joining: Joined, lock: int) -> State:
     return state
 
 
-def _release(state_dir: str, lock: int) -> None:
+def _release(state_dir: str, lock: int, *, strict: bool = True) -> None:
+    """``strict=False`` forgives a network that failed to be joined when it fails to be left.
+
+    A bad configuration fails both, and nobody could ever put that right.
+    """
     state = load(state_dir)
     failures: list[RktError] = []
     if state:
         for each in reversed(state.joined):
-            _leave(state, each, lock, failures)
+            forgiven: list[RktError] = []
+            _leave(state, each, lock, failures if strict or each.result else forgiven)
         if any(_makes_rules(each.config) for each in state.joined):
             _sweep(state, failures)
         try:
@@ -163,16 +168,16 @@ def _leave(state: State, joined: Joined, lock: int, failures: list[RktError]) ->
     from rktsd.net import cni
 
     target = cni.Target(state.container_id, state.namespace, lock)
-    try:
-        cni.delete(
-            joined.config,
-            target,
-            interface=joined.interface,
-            ports=joined.ports,
-            result=joined.result,
-        )
-    except RktError as error:
-        failures.append(error)
+    config, interface, ports, result = joined
+    # ptp and bridge fail over the rules that a killed ADD did not come to make, but only after
+    # they removed the interface: a second DEL finds none and succeeds.
+    for last in (False, True):
+        try:
+            cni.delete(config, target, interface=interface, ports=ports, result=result)
+            return
+        except RktError as error:
+            if last:
+                failures.append(error)
 
 
 def _makes_rules(config: NetworkConfig) -> bool:

@@ -1,0 +1,168 @@
+"""A host with a network of its own, another machine beside it, and what can be seen of both."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rktsd.net.config import networks
+from rktsd.net.namespace import entered
+from rktsd.net.ports import PortMapping
+from rktsd.net.setup import Attachment, set_up
+from rktsd.paths import Paths
+from tests.box import syscalls
+
+HOST = "192.0.2.1"
+OTHER = "192.0.2.2"
+# What portmap keeps for all containers together once it was used.
+SHARED_CHAINS = ("CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK")
+
+
+class Host(NamedTuple):
+    """``other`` is the namespace of the machine beside it, which has no route to any pod."""
+
+    paths: Paths
+    other: str
+
+    def state(self, pod: str) -> str:
+        return f"{self.paths.run}/pods/{pod}/network"
+
+    def namespace(self, pod: str) -> str:
+        return f"/run/netns/rkt-{pod}"
+
+    def start(self, pod: str, *wanted: str, ports: tuple[PortMapping, ...] = ()) -> Attachment:
+        """Set up the network of ``pod``; its first attachment."""
+        return set_up(
+            self.state(pod),
+            container_id=pod,
+            namespace=self.namespace(pod),
+            networks=networks(self.paths, wanted),
+            ports=ports,
+        )[0]
+
+    def start_in_process(self, pod: str, *ports: int) -> subprocess.Popen[bytes]:
+        """The same in a process that can be killed, together with its plugins or alone."""
+        script = (
+            "import sys; from rktsd.paths import Paths; from tests.net.machines import *;"
+            " host = Host(Paths(local_config=sys.argv[1]), ''); pod = sys.argv[2];"
+            " host.start(pod, ports=tuple(published(int(p)) for p in sys.argv[3:]))"
+        )
+        command = [sys.executable, "-c", script, self.paths.local_config, pod, *map(str, ports)]
+        return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
+
+
+def published(port: int, *, ip: str | None = None, protocol: str = "tcp") -> PortMapping:
+    return PortMapping(ip, port, 80, protocol)
+
+
+@contextlib.contextmanager
+def private_host(config: str) -> Iterator[Host]:
+    """Move this process to a network and mount namespace of its own, with an empty /run.
+
+    ``config`` stands for /etc/rkt.
+    """
+    kinds = {"net": syscalls.CLONE_NEWNET, "mnt": syscalls.CLONE_NEWNS}
+    home = {kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in kinds}
+    directory = os.getcwd()
+    syscalls.unshare(syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS)
+    try:
+        syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+        syscalls.mount("tmpfs", "/run", kind="tmpfs")
+        os.mkdir("/run/netns")
+        other = "/run/netns/other"
+        for command in (
+            "link set lo up",
+            "netns add other",
+            "link add lan type veth peer name lan netns other",
+            f"addr add {HOST}/24 dev lan",
+            "link set lan up",
+            f"-n other addr add {OTHER}/24 dev lan",
+            "-n other link set lan up",
+        ):
+            subprocess.run(["ip", *command.split()], check=True)
+        yield Host(Paths(local_config=config), other)
+    finally:
+        for kind, flag in kinds.items():
+            syscalls.setns(home[kind], flag)
+            os.close(home[kind])
+        os.chdir(directory)
+
+
+def traces() -> dict[str, list[str]]:
+    """Everything that a pod's network may leave on the host."""
+    files = []
+    for directory, _, names in os.walk("/run/rkt"):
+        kept = (name for name in names if name not in ("lock", "last_reserved_ip.0"))
+        files += [f"{directory}/{name}" for name in kept]
+    return {
+        "links": _lines("ip", "-o", "link"),
+        "routes": _lines("ip", "-4", "route", "show", "table", "all"),
+        "rules": [line for line in _lines("iptables-save") if _is_own(line)],
+        "namespaces": sorted(os.listdir("/run/netns")),
+        "mounts": [line for line in _lines("cat", "/proc/self/mountinfo") if "/netns/" in line],
+        "files": sorted(files),
+    }
+
+
+def _is_own(line: str) -> bool:
+    words = line.lstrip(":").split()
+    if words[0] in SHARED_CHAINS or words[-1] in SHARED_CHAINS:
+        return False
+    shared = words[0] == "-A" and words[1] in SHARED_CHAINS and "id:" not in line
+    return line.startswith((":CNI", "-A")) and not shared
+
+
+def _lines(*command: str) -> list[str]:
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    return done.stdout.splitlines()
+
+
+def listen(namespace: str | None, port: int, *, address: str = "0.0.0.0") -> socket.socket:
+    """A TCP socket that listens in a namespace (None: this host)."""
+    with entered(namespace) if namespace else contextlib.nullcontext():
+        server = socket.create_server((address, port))
+    server.settimeout(3)
+    return server
+
+
+def caller(server: socket.socket, address: str, port: int, *, via: str | None = None) -> str | None:
+    """Connect to address and port from namespace ``via``: the address that ``server`` sees.
+
+    None when the connection is refused, unreachable or unanswered.
+    """
+    with entered(via) if via else contextlib.nullcontext():
+        client = socket.socket()
+    with client:
+        client.settimeout(1)
+        try:
+            client.connect((address, port))
+        except OSError:
+            return None
+        connection, (peer, _) = server.accept()
+        with connection:
+            connection.sendall(b"hello")
+            assert client.recv(5) == b"hello"
+        return str(peer)
+
+
+def echo_udp(namespace: str, address: str, port: int, *, via: str | None = None) -> bytes | None:
+    """What comes back for a datagram to address and port when port 80 of ``namespace`` answers."""
+    with entered(namespace):
+        server = socket.socket(type=socket.SOCK_DGRAM)
+        server.bind(("0.0.0.0", 80))
+    with entered(via) if via else contextlib.nullcontext():
+        client = socket.socket(type=socket.SOCK_DGRAM)
+    with server, client:
+        server.settimeout(2)
+        client.settimeout(2)
+        try:
+            client.connect((address, port))
+            client.send(b"ping")
+            data, peer = server.recvfrom(16)
+            server.sendto(data.upper(), peer)
+            return client.recv(16)
+        except OSError:
+            return None

@@ -1,0 +1,255 @@
+"""Nothing of a network outlives it, whatever happened to whom and when."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from rktsd.errors import NetworkError
+from rktsd.host import process
+from rktsd.net.namespace import create, remove
+from rktsd.net.setup import set_up, tear_down
+from tests.net.machines import HOST, Host, caller, listen, published, traces
+
+
+def write_network(host: Host, name: str, **plugin: object) -> None:
+    conf = {"name": name, **plugin}
+    Path(host.paths.local_config, "net.d", f"{name}.conf").write_text(json.dumps(conf))
+
+
+def write_plugin(host: Host, name: str, script: str) -> None:
+    """A program that is found before Debian's plugin of the same name."""
+    path = Path(host.paths.local_config, "net.d", name)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_a_released_network_leaves_nothing(host: Host) -> None:
+    before = traces()
+    host.start("a", ports=(published(8080), published(53, protocol="udp")))
+    host.start("b", "default-restricted", ports=(published(8081, ip=HOST),))
+    during = traces()
+    assert all(during[kind] != before[kind] for kind in before)
+    tear_down(host.state("a"))
+    tear_down(host.state("b"))
+    assert traces() == before
+    tear_down(host.state("a"))
+    assert traces() == before
+
+
+def test_address_and_port_can_be_had_again(host: Host) -> None:
+    for _ in range(2):
+        pod = host.start("a", "default:IP=172.16.28.9", ports=(published(8080),))
+        with listen(host.namespace("a"), 80) as server:
+            assert caller(server, "127.0.0.1", 8080) is not None
+        assert pod.ip4 == "172.16.28.9"
+        tear_down(host.state("a"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "ip -n rkt-a link del eth0",
+        "ip -n rkt-a addr flush dev eth0",
+        "umount /run/netns/rkt-a",
+        "ip netns del rkt-a",
+        "rm -r /run/rkt/networks/default",
+        "iptables -t nat -F POSTROUTING",
+    ],
+)
+def test_damage_by_others_does_not_hinder_release(host: Host, damage: str) -> None:
+    before = traces()
+    host.start("a", ports=(published(8080),))
+    subprocess.run(damage.split(), check=True)
+    tear_down(host.state("a"))
+    assert traces() == before
+
+
+def test_release_uses_the_configuration_of_the_start(host: Host) -> None:
+    ipam = {"type": "host-local", "subnet": "10.8.0.0/24"}
+    write_network(host, "lab", type="ptp", ipMasq=True, ipam=ipam)
+    before = traces()
+    assert host.start("a", "lab").ip4 == "10.8.0.2"
+    ipam["subnet"] = "10.9.0.0/24"
+    write_network(host, "lab", type="bridge", ipam=ipam)
+    tear_down(host.state("a"))
+    assert traces() == before
+
+
+def test_exhausted_range_is_an_error_that_leaves_nothing(host: Host) -> None:
+    ipam = {"type": "host-local", "subnet": "10.8.0.0/30"}
+    write_network(host, "tiny", type="ptp", ipMasq=True, ipam=ipam)
+    host.start("a", "tiny")
+    before = traces()
+    with pytest.raises(NetworkError, match=r"network 'tiny': plugin ptp: ADD: .*no IP addresses"):
+        host.start("b", "tiny", ports=(published(8080),))
+    assert traces() == before
+
+
+def test_failure_of_the_second_network_undoes_the_first(host: Host) -> None:
+    write_network(host, "broken", type="ptp", ipam={"type": "host-local", "subnet": "nonsense"})
+    before = traces()
+    with pytest.raises(NetworkError, match=r"network 'broken': plugin ptp: ADD: .*nonsense"):
+        host.start("a", "default", "broken")
+    assert traces() == before
+
+
+@pytest.mark.parametrize("script", ["sleep 1; exec /usr/lib/cni/ptp", "/usr/lib/cni/ptp; sleep 1"])
+def test_release_waits_for_the_plugin_of_a_killed_start(host: Host, script: str) -> None:
+    write_plugin(
+        host, "ptp", f"[ $CNI_COMMAND = ADD ] || exec /usr/lib/cni/ptp\n>/run/go\n{script}"
+    )
+    before = traces()
+    starting = host.start_in_process("a", 8080)
+    while not os.path.exists("/run/go"):
+        assert starting.poll() is None
+        time.sleep(0.005)
+    starting.kill()
+    starting.communicate()
+    tear_down(host.state("a"))
+    assert traces() == before
+    time.sleep(1.2)
+    assert traces() == before
+
+
+def test_start_and_its_plugins_killed_at_any_moment(host: Host) -> None:
+    before = traces()
+    reached = set()
+    for milliseconds in range(40, 260, 8):
+        starting = host.start_in_process("a", 8080)
+        time.sleep(milliseconds / 1000)
+        os.killpg(starting.pid, signal.SIGKILL)
+        starting.communicate()
+        after = traces()
+        reached.add(tuple(len(after[kind]) - len(before[kind]) for kind in sorted(before)))
+        tear_down(host.state("a"))
+        assert traces() == before, f"killed after {milliseconds} ms"
+    # Otherwise the moments were all before, or all after, what is to be interrupted.
+    assert len(reached) > 3
+
+
+def test_plugin_killed_between_two_rules(host: Host) -> None:
+    write_plugin(
+        host,
+        "ptp",
+        "if [ $CNI_COMMAND = ADD ]; then PATH=/run/bin:$PATH; fi; exec /usr/lib/cni/ptp",
+    )
+    os.mkdir("/run/bin")
+    wrapper = Path("/run/bin/iptables")
+    wrapper.write_text(
+        '#!/bin/sh\ncase "$*" in *"-j MASQUERADE"*) kill -9 $PPID; exit 1;; esac\n'
+        'exec /usr/sbin/iptables "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    before = traces()
+    with pytest.raises(NetworkError, match="network 'default': plugin ptp: ADD"):
+        host.start("a")
+    assert traces() == before
+
+
+def test_failed_release_stays_on_record_and_can_be_repeated(host: Host) -> None:
+    before = traces()
+    host.start("a", ports=(published(8080),))
+    write_plugin(host, "portmap", 'printf "%s" \'{"code": 7, "msg": "not\\ntoday"}\'; exit 1')
+    with pytest.raises(NetworkError, match=r"^network 'default': plugin portmap: DEL: not today$"):
+        tear_down(host.state("a"))
+    os.unlink(f"{host.paths.local_config}/net.d/portmap")
+    tear_down(host.state("a"))
+    assert traces() == before
+
+
+def test_missing_plugin_is_named_before_anything_is_made(host: Host) -> None:
+    write_network(host, "odd", type="no-such-plugin")
+    before = traces()
+    with pytest.raises(NetworkError, match="network 'odd': plugin 'no-such-plugin' not found in"):
+        host.start("a", "odd")
+    assert traces() == before
+
+
+def test_missing_iptables_is_named(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(process.ENVIRONMENT, "PATH", "/nowhere")
+    with pytest.raises(NetworkError, match="'default': plugin ptp needs the program iptables"):
+        host.start("a")
+
+
+def test_network_that_exists_is_not_taken_over(host: Host) -> None:
+    host.start("a")
+    during = traces()
+    with pytest.raises(NetworkError, match="exists already"):
+        host.start("a")
+    with pytest.raises(NetworkError, match="holds a network that was not released"):
+        set_up(host.state("a"), container_id="a", namespace="/run/netns/free")
+    with pytest.raises(NetworkError, match="/run/netns/rkt-a exists already"):
+        set_up(host.state("b"), container_id="b", namespace=host.namespace("a"))
+    assert traces() == during
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize(("bound", "wanted"), [("0.0.0.0", HOST), (HOST, None), ("::", None)])
+def test_port_of_a_host_process_is_refused(
+    host: Host, protocol: str, bound: str, wanted: str | None
+) -> None:
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    before = traces()
+    with socket.socket(family, kind) as server:
+        server.bind((bound, 8080))
+        if protocol == "tcp":
+            server.listen()
+        message = rf"cannot publish port {wanted or '0.0.0.0'}:8080/{protocol}: a process of the"
+        with pytest.raises(NetworkError, match=message):
+            host.start("a", ports=(published(8080, ip=wanted, protocol=protocol),))
+    assert traces() == before
+
+
+def test_port_on_an_address_that_the_host_lacks_is_refused(host: Host) -> None:
+    with pytest.raises(NetworkError, match=r"192\.0\.2\.99:8080/tcp: the host has no such address"):
+        host.start("a", ports=(published(8080, ip="192.0.2.99"),))
+
+
+def test_port_of_another_pod_is_refused(host: Host) -> None:
+    host.start("a", ports=(published(8080, ip=HOST),))
+    before = traces()
+    message = (
+        r"0\.0\.0\.0:8080/tcp: /run/rkt/pods/a/network already publishes 192\.0\.2\.1:8080/tcp"
+    )
+    with pytest.raises(NetworkError, match=message):
+        host.start("b", ports=(published(8079), published(8080)))
+    assert traces() == before
+    host.start("c", ports=(published(8080, ip="127.0.0.1"), published(8080, protocol="udp")))
+
+
+def test_of_starts_at_once_one_gets_the_port(host: Host) -> None:
+    starting = [host.start_in_process(pod, 8080) for pod in "abcd"]
+    errors = [process.communicate()[1] for process in starting]
+    assert [process.returncode for process in starting].count(0) == 1
+    assert sum(b"already publishes 0.0.0.0:8080/tcp" in error for error in errors) == 3
+
+
+def test_claim_of_a_deleted_pod_is_void(host: Host) -> None:
+    os.makedirs("/run/rkt/ports")
+    os.symlink("/run/rkt/pods/gone/network", "/run/rkt/ports/tcp:8080:0.0.0.0")
+    host.start("a", ports=(published(8080),))
+
+
+def test_ports_need_a_network(host: Host) -> None:
+    with pytest.raises(NetworkError, match="the pod joins no network"):
+        host.start("a", "none", ports=(published(8080),))
+
+
+def test_namespace_can_be_removed_after_half_a_creation(host: Host) -> None:
+    Path("/run/netns/half").touch()
+    remove("/run/netns/half")
+    remove("/run/netns/half")
+    create("/run/netns/half")
+    with pytest.raises(
+        NetworkError, match="cannot make network namespace /run/netns/half: File ex"
+    ):
+        create("/run/netns/half")
+    remove("/run/netns/half")
+    assert not os.path.lexists("/run/netns/half")
