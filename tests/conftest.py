@@ -1,0 +1,86 @@
+"""The boxes that system tests run in, with the package that ``make deb`` builds installed."""
+
+import glob
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.box import Box, BoxError
+
+_REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_JOURNAL_LINES = "80"
+_BOXES = pytest.StashKey[list[Box]]()
+
+BoxFactory = Callable[..., Box]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--deb", metavar="FILE", help="package that boxes install ($RKTSD_DEB; newest of dist/)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_BOXES] = []
+
+
+@pytest.fixture(scope="session")
+def deb(pytestconfig: pytest.Config) -> str:
+    """The project's package file."""
+    named = pytestconfig.getoption("deb") or os.environ.get("RKTSD_DEB")
+    if named:
+        if not os.path.isfile(named):
+            pytest.fail(f"{named}: no such package file", pytrace=False)
+        return str(named)
+    found = glob.glob(os.path.join(_REPOSITORY, "dist", "rktsd_*.deb"))
+    if not found:
+        pytest.fail("no package in dist/: make deb first", pytrace=False)
+    return max(found, key=os.path.getmtime)
+
+
+@pytest.fixture(scope="session")
+def box(pytestconfig: pytest.Config, deb: str) -> Iterator[Box]:
+    """The box that all tests of a session share; leave it as you found it."""
+    with Box(debs=[deb]) as shared:
+        pytestconfig.stash[_BOXES].append(shared)
+        yield shared
+        pytestconfig.stash[_BOXES].remove(shared)
+
+
+@pytest.fixture
+def bare_box(pytestconfig: pytest.Config) -> Iterator[BoxFactory]:
+    """Makes boxes of a test's own: ``bare_box(**what Box takes)``; nothing of ours is in them."""
+    boxes = pytestconfig.stash[_BOXES]
+    before = list(boxes)
+    with ExitStack() as stack:
+
+        def make(*arguments: Any, **options: Any) -> Box:
+            made = stack.enter_context(Box(*arguments, **options))
+            boxes.append(made)
+            return made
+
+        yield make
+    boxes[:] = before
+
+
+@pytest.fixture
+def make_box(bare_box: BoxFactory, deb: str) -> BoxFactory:
+    """Makes boxes of a test's own with the package installed, to switch off or break."""
+    return lambda *arguments, **options: bare_box(*arguments, **{"debs": [deb], **options})
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    outcome = yield
+    report = outcome.get_result()
+    if not report.failed:
+        return
+    for number, running in enumerate(item.config.stash[_BOXES]):
+        try:
+            tail = running.journal("-n", _JOURNAL_LINES, "-o", "short-precise")
+        except BoxError as error:
+            tail = str(error)
+        report.sections.append((f"journal of box {number}", tail))
