@@ -1,0 +1,383 @@
+"""The unpacking child: one pass over an untrusted archive, confined to the directory it fills.
+
+``rktsd.store.unpack`` starts it as a process of its own (nothing of the parent's memory is in
+reach) and reads from its standard output one JSON line and the bytes that the line announces.
+"""
+
+import errno
+import json
+import os
+import stat
+import sys
+from collections.abc import Callable
+from typing import IO, Any, cast
+
+from rktsd.errors import BadInput, RktError, StoreError
+from rktsd.store.tar import (
+    BLOCK_DEVICE,
+    CHAR,
+    DIRECTORY,
+    FIFO,
+    FILE,
+    LINK,
+    SYMLINK,
+    Member,
+    TarReader,
+    show,
+)
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_WHITEOUT = b".wh."
+_OPAQUE = b".wh..wh..opq"
+_REPORT_LIMIT = 16 << 20
+# What these say is the archive's doing; every other error is the disk's.
+_ARCHIVE_ERRORS = frozenset(
+    (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EPERM,
+     errno.EINVAL, errno.EMLINK, errno.ENXIO, errno.ENODATA, errno.E2BIG, errno.ERANGE)
+)  # fmt: skip
+
+
+class Writer:
+    """Creates members below ``/``, which is the image's root after confinement.
+
+    One directory is kept open, the one that was last written to: archives come directory by
+    directory. Times of directories are set at the end, from ``times``, a file and not a list, so
+    that memory does not grow with the archive.
+    """
+
+    def __init__(self, reader: TarReader, *, replace: bool, times: IO[bytes]) -> None:
+        self.reader = reader
+        self.replace = replace
+        self.times = times
+        self.opaque: list[bytes] = []
+        self.reported = 0
+        self._parent = b""
+        self._directory = os.open("/", _OPEN_DIRECTORY)
+        self._set_gid = False
+
+    def add(self, path: bytes, member: Member) -> None:
+        """Create ``path`` (cleaned, relative to the root) as ``member`` describes it."""
+        kind = member.kind
+        if kind == DIRECTORY:
+            self._add_directory(path, member)
+            return
+        parent, _, name = path.rpartition(b"/")
+        if not name:
+            raise self.bad(member, "the root is not a directory")
+        if kind in (CHAR, BLOCK_DEVICE):
+            if path.startswith(b"dev/"):
+                return
+            raise self.bad(member, "device nodes are not allowed")
+        directory = self._open(parent)
+        try:
+            self._create(name, directory, member)
+        except FileExistsError:
+            self._make_room(name, directory, member)
+            self._create(name, directory, member)
+
+    def _create(self, name: bytes, directory: int, member: Member) -> None:
+        _, kind, mode, uid, gid, _, mtime, target, xattrs = member
+        if kind == FILE:
+            owned = uid or gid or self._set_gid
+            descriptor = os.open(name, _CREATE, mode if not (owned or mode & 0o7000) else 0o600,
+                                 dir_fd=directory)  # fmt: skip
+            try:
+                chunk = self.reader.chunk
+                while data := chunk():
+                    written = os.write(descriptor, data)
+                    while written < len(data):
+                        written += os.write(descriptor, memoryview(data)[written:])
+                if owned:
+                    os.fchown(descriptor, uid, gid)
+                if owned or mode & 0o7000:
+                    os.fchmod(descriptor, mode)
+                if xattrs:
+                    _set_xattrs(descriptor, xattrs)
+                os.utime(descriptor, ns=(mtime, mtime))
+            finally:
+                os.close(descriptor)
+            return
+        if kind == LINK:
+            if not target:
+                raise self.bad(member, "hard link to the root")
+            try:
+                os.link(b"/" + target, name, dst_dir_fd=directory, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+                reason = f"hard link to {show(target)}: {error.strerror}"
+                raise self.bad(member, reason) from error
+            return
+        if kind == SYMLINK:
+            os.symlink(target, name, dir_fd=directory)
+        elif kind == FIFO:
+            os.mkfifo(name, 0o600, dir_fd=directory)
+        os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
+        if kind == FIFO:
+            os.chmod(name, mode, dir_fd=directory)
+        os.utime(name, ns=(mtime, mtime), dir_fd=directory, follow_symlinks=False)
+
+    def _make_room(self, name: bytes, directory: int, member: Member) -> None:
+        """A name came twice: in layers the later one counts, a whiteout included."""
+        status = os.lstat(name, dir_fd=directory)
+        if stat.S_ISDIR(status.st_mode):
+            raise self.bad(member, "both a directory and something else")
+        if not self.replace:
+            raise self.bad(member, "duplicate entry")
+        os.unlink(name, dir_fd=directory)
+
+    def _add_directory(self, path: bytes, member: Member) -> None:
+        if path:
+            parent, _, name = path.rpartition(b"/")
+            directory = self._open(parent)
+            try:
+                os.mkdir(name, 0o700, dir_fd=directory)
+            except FileExistsError:
+                status = os.lstat(name, dir_fd=directory)
+                if _is_whiteout(status):
+                    os.unlink(name, dir_fd=directory)
+                    os.mkdir(name, 0o700, dir_fd=directory)
+                    self._report_opaque(path)
+                elif not stat.S_ISDIR(status.st_mode):
+                    raise self.bad(member, "both a directory and something else") from None
+            below = os.open(name, _OPEN_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+        else:
+            below = os.open("/", _OPEN_DIRECTORY)
+        os.close(self._directory)
+        self._directory, self._parent = below, path
+        self._set_gid = bool(member.mode & stat.S_ISGID)
+        os.fchown(below, member.uid, member.gid)
+        os.fchmod(below, member.mode)
+        if member.xattrs:
+            _set_xattrs(below, member.xattrs)
+        self.times.write(b"%s\0%d\n" % (path, member.mtime))
+
+    def white_out(self, path: bytes) -> None:
+        """An OCI ``.wh.`` entry (image-spec, layer.md): hide what lower layers have there."""
+        parent, _, name = path.rpartition(b"/")
+        if name == _OPAQUE:
+            self._open(parent)
+            self._report_opaque(parent)
+            return
+        name = name[len(_WHITEOUT) :]
+        if name.startswith(_WHITEOUT):
+            return  # AUFS's own housekeeping (.wh..wh.plnk and the like)
+        if name in (b"", b".", b".."):
+            raise BadInput(f"{self.reader.label}: {show(path)}: bad whiteout")
+        directory = self._open(parent)
+        try:
+            os.mknod(name, stat.S_IFCHR, 0, dir_fd=directory)
+        except FileExistsError:
+            # This layer brings the name itself: it shadows a lower file anyway, and a lower
+            # directory must not shine through one of ours.
+            if stat.S_ISDIR(os.lstat(name, dir_fd=directory).st_mode):
+                self._report_opaque(parent + b"/" + name if parent else name)
+
+    def finish(self) -> None:
+        """Set the times of directories, now that nothing is created in them any more."""
+        os.close(self._directory)
+        self.times.seek(0)
+        for record in self._records():
+            path, _, mtime = record.rpartition(b"\0")
+            os.utime(b"/" + path, ns=(int(mtime), int(mtime)), follow_symlinks=False)
+
+    def _records(self) -> Any:
+        """Records of ``times``; a path may hold newlines, so they end at NUL, number, newline."""
+        path = b""
+        for line in self.times:
+            path += line
+            if b"\0" in line:
+                yield path[:-1]
+                path = b""
+
+    def _open(self, parent: bytes) -> int:
+        """The directory ``parent``, made 0755 root:root if the archive did not bring it."""
+        if parent == self._parent:
+            return self._directory
+        path = b"/" + parent
+        try:
+            directory = os.open(path, _OPEN_DIRECTORY)
+        except FileNotFoundError:
+            self._make_parents(parent)
+            directory = os.open(path, _OPEN_DIRECTORY)
+        os.close(self._directory)
+        self._directory, self._parent = directory, parent
+        self._set_gid = bool(os.fstat(directory).st_mode & stat.S_ISGID)
+        return directory
+
+    def _make_parents(self, path: bytes) -> None:
+        done = b""
+        for name in path.split(b"/"):
+            done += b"/" + name
+            try:
+                os.mkdir(done, 0o755)
+            except FileExistsError:
+                if _is_whiteout(os.lstat(done)):
+                    os.unlink(done)
+                    os.mkdir(done, 0o755)
+                    self._report_opaque(done[1:])
+                continue
+            os.chown(done, 0, 0)
+            os.chmod(done, 0o755)
+
+    def _report_opaque(self, path: bytes) -> None:
+        self.reported += len(path) + 1
+        if self.reported > _REPORT_LIMIT:
+            raise BadInput(f"{self.reader.label}: too many opaque directories")
+        self.opaque.append(path)
+
+    def bad(self, member: Member, reason: str) -> BadInput:
+        """An error that names ``member`` as the archive does."""
+        return BadInput(f"{self.reader.label}: {show(member.name)}: {reason}")
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _set_xattrs(descriptor: int, xattrs: dict[str, bytes]) -> None:
+    """security.capability and user.*, as rkt; the rest is not for an image to set."""
+    for name, value in xattrs.items():
+        if name == "security.capability":
+            os.setxattr(descriptor, name, value)
+        elif name.startswith("user.") and not name.startswith("user.overlay."):
+            try:
+                os.setxattr(descriptor, name, value)
+            except OSError as error:
+                if error.errno != errno.ENOTSUP:
+                    raise
+
+
+def _unpack_layer(reader: TarReader, writer: Writer, limits: dict[str, int]) -> None:
+    """An OCI layer: whiteouts become overlayfs's, the last of several equal names wins."""
+    add, white_out, advance = writer.add, writer.white_out, reader.next
+    longest, entries = limits["path"], limits["entries"]
+    count = 0
+    while (member := advance()) is not None:
+        path = member.name
+        count += 1
+        if count > entries:
+            raise BadInput(f"{reader.label}: more than {entries} entries")
+        if len(path) > longest:
+            raise writer.bad(member, f"path longer than {longest} bytes")
+        try:
+            if _WHITEOUT in path and path.rpartition(b"/")[2].startswith(_WHITEOUT):
+                white_out(path)
+            else:
+                add(path, member)
+        except OSError as error:
+            raise _explain(writer, member, error) from error
+
+
+def _unpack_aci(reader: TarReader, writer: Writer, limits: dict[str, int]) -> bytes:
+    """An ACI (appc spec, aci.md): ``manifest`` and ``rootfs`` and nothing else; the manifest."""
+    add, advance = writer.add, reader.next
+    longest, entries = limits["path"], limits["entries"]
+    manifest: bytes | None = None
+    has_root = False
+    count = 0
+    while (member := advance()) is not None:
+        name = member.name
+        count += 1
+        if count > entries:
+            raise BadInput(f"{reader.label}: more than {entries} entries")
+        if len(name) > longest:
+            raise writer.bad(member, f"path longer than {longest} bytes")
+        if name.startswith(b"rootfs/") or name == b"rootfs":
+            if name == b"rootfs":
+                if member.kind != DIRECTORY:
+                    raise writer.bad(member, "is not a directory")
+                has_root = True
+            elif member.kind == LINK:
+                if not member.target.startswith(b"rootfs/"):
+                    raise writer.bad(member, f"hard link to {show(member.target)}: not in rootfs")
+                member = member._replace(target=member.target[7:])
+            try:
+                add(name[7:], member)
+            except OSError as error:
+                raise _explain(writer, member, error) from error
+        elif name == b"manifest":
+            if manifest is not None:
+                raise writer.bad(member, "duplicate entry")
+            if member.kind != FILE:
+                raise writer.bad(member, "is not a regular file")
+            if member.size > limits["manifest"]:
+                raise writer.bad(member, f"larger than {limits['manifest']} bytes")
+            manifest = b""
+            while data := reader.chunk():
+                manifest += data
+        elif name or member.kind != DIRECTORY:
+            raise writer.bad(member, "an ACI holds only manifest and rootfs")
+    if manifest is None:
+        raise BadInput(f'{reader.label}: has no "manifest"')
+    if not has_root:
+        raise BadInput(f'{reader.label}: has no directory "rootfs"')
+    return manifest
+
+
+def _explain(writer: Writer, member: Member, error: OSError) -> RktError:
+    if error.errno in _ARCHIVE_ERRORS:
+        return writer.bad(member, str(error.strerror))
+    return StoreError(f"cannot unpack {writer.reader.label}: {error.strerror}")
+
+
+def _hashing(
+    read: Callable[[], bytes], update: Callable[[bytes], None], limit: int, label: str
+) -> tuple[Callable[[], bytes], Callable[[], int]]:
+    """``read`` with every chunk hashed and counted in passing."""
+    total = 0
+
+    def next_chunk() -> bytes:
+        nonlocal total
+        data = read()
+        total += len(data)
+        if total > limit:
+            raise BadInput(f"{label}: larger than {limit} bytes when uncompressed")
+        update(data)
+        return data
+
+    return next_chunk, lambda: total
+
+
+def _work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes, list[bytes]]:
+    import hashlib
+
+    from rktsd.store.compression import open_stream
+    from rktsd.store.confine import confine
+
+    label, limits = request["label"], request["limits"]
+    archive = os.open(request["archive"], os.O_RDONLY | os.O_CLOEXEC)
+    digest = hashlib.new(request["digest"])
+    stream = open_stream(archive, label)
+    times = open(request["times"], "w+b")  # noqa: SIM115  # lives as long as the process
+    os.umask(0)
+    confine(request["root"])
+    read, total = _hashing(stream, digest.update, limits["size"], label)
+    reader = TarReader(read, label)
+    is_aci = request["kind"] == "aci"
+    writer = Writer(reader, replace=not is_aci, times=times)
+    manifest = b""
+    if is_aci:
+        manifest = _unpack_aci(reader, writer, limits)
+    else:
+        _unpack_layer(reader, writer, limits)
+    writer.finish()
+    opaque = list(dict.fromkeys(writer.opaque))
+    return {"digest": digest.hexdigest(), "size": total()}, manifest, opaque
+
+
+def main() -> None:
+    """Read the request from standard input, answer on standard output; never a traceback."""
+    request = cast(dict[str, Any], json.load(sys.stdin))
+    label = request["label"]
+    body = b""
+    try:
+        answer, manifest, opaque = _work(request)
+        body = b"\0".join([manifest.hex().encode(), *opaque])
+    except RktError as error:
+        answer = {"error": type(error).__name__, "message": error.args[0], "hint": error.hint}
+    except OSError as error:
+        answer = {"error": "StoreError", "message": f"cannot unpack {label}: {error.strerror}"}
+    except MemoryError:
+        answer = {"error": "BadInput", "message": f"{label}: needs too much memory to unpack"}
+    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + body)
+    sys.stdout.flush()
