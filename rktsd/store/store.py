@@ -17,7 +17,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -37,6 +37,7 @@ from rktsd.store.transfer import discard, is_ours, take
 from rktsd.store.tree import is_directory
 
 if TYPE_CHECKING:
+    from rktsd.appc.types import ImageManifest
     from rktsd.store.index import Index
 
 _DIRECTORIES = (("layers", 0o700), ("blobs", 0o750), ("images", 0o750), ("tmp", 0o700))
@@ -148,33 +149,44 @@ class Store:
             return self.has_layer(name)
 
     def import_aci(
-        self, archive: str, *, source: str, verified_by: str, limits: Limits | None = None
+        self,
+        archive: str,
+        *,
+        source: str,
+        verified_by: str,
+        limits: Limits | None = None,
+        label: str | None = None,
+        accept: "Callable[[str, ImageManifest], Sequence[str]] | None" = None,
     ) -> ImageRecord:
         """Store an ACI, and the archive as it is; one already stored is renewed.
 
         The id is "sha512-" and the first 64 digits of the sha512 of the uncompressed tar (rkt).
         An archive outside the store is copied first, so that it cannot change underneath.
-        ``limits`` bounds what it may unpack to. Raises BadInput, Unsupported, StoreError; the store
-        is then as it was.
+        ``limits`` bounds what it may unpack to, ``label`` names the archive in messages. ``accept``
+        is told ID and manifest while nothing is stored yet: it raises what it likes to refuse the
+        image, and returns the layers below the image's own, topmost first. Raises BadInput,
+        Unsupported, StoreError; the store is then as it was.
         """
         from rktsd.appc.read import image_manifest
         from rktsd.store.unpack import unpack
 
+        label = archive if label is None else label
         with self.temporary("aci") as place, _writing(self.root):
             os.mkdir(place, 0o700)
             blob, root = f"{place}/blob", f"{place}/root"
             take(self.root, archive, blob)
             os.mkdir(root, 0o755)
-            unpacked = unpack(blob, root, kind="aci", digest="sha512", limits=limits, label=archive)
+            unpacked = unpack(blob, root, kind="aci", digest="sha512", limits=limits, label=label)
             image_id = f"sha512-{unpacked.digest[:64]}"
-            manifest = image_manifest(unpacked.manifest, f"{archive}: manifest")
+            manifest = image_manifest(unpacked.manifest, f"{label}: manifest")
+            below = accept(image_id, manifest) if accept else ()
             now = time.time_ns()
             record = ImageRecord(
                 id=image_id,
                 name=manifest.name,
                 labels=manifest.labels,
                 kind="aci",
-                layers=(image_id,),
+                layers=(image_id, *below),
                 size=os.stat(blob).st_size,
                 import_time=now,
                 last_used=now,
