@@ -4,7 +4,7 @@ Stored beside the manifest, in the spelling of pod files, so that one reader che
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rktsd.appc import read
@@ -18,6 +18,10 @@ INSECURE = (
     "image", "tls", "http", "pubkey", "ondisk", "capabilities", "paths", "seccomp",
     "all-fetch", "all-run", "all",
 )  # fmt: skip
+
+_ALL_FETCH = frozenset({"image", "tls", "http", "pubkey"})
+_ALL_RUN = frozenset({"capabilities", "paths", "seccomp"})
+_GROUPS = {"all-fetch": _ALL_FETCH, "all-run": _ALL_RUN, "all": _ALL_FETCH | _ALL_RUN}
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _DOMAIN = re.compile(r"\.|[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
@@ -107,7 +111,7 @@ class PodOptions:
         )
 
     @classmethod
-    def from_json(cls, value: object, source: str) -> "PodOptions":
+    def from_json(cls, value: object, source: str = "pod options") -> "PodOptions":
         """What ``to_json`` gave. Raises BadInput."""
         place = Cursor(source, "", value)
         apps = {
@@ -269,6 +273,11 @@ def _span(place: Cursor) -> float:
     if type(seconds) not in (int, float) or not 0 < float(str(seconds)) <= _MAX_STOP:
         raise place.wrong('a time of up to a week (seconds, or like "90s", "2min")')
     return float(str(seconds))
+
+
+def expand_insecure(words: Iterable[str]) -> frozenset[str]:
+    """What words of INSECURE switch off, without the groups (rkt's ``--insecure-options``)."""
+    return frozenset().union(*(_GROUPS.get(word, {word}) for word in words)) - {"ondisk"}
 
 
 def check_ports_reachable(place: Cursor, networks: tuple[str, ...], count: int) -> None:

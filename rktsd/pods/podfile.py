@@ -3,7 +3,6 @@
 TOML is ours, so unknown fields are refused; JSON is appc's, so they are ignored.
 """
 
-import errno
 import os
 import re
 from dataclasses import dataclass, replace
@@ -19,9 +18,10 @@ from rktsd.appc.types import (
     RuntimeImage,
     Volume,
 )
-from rktsd.errors import BadInput, NotFound, StoreError
+from rktsd.errors import BadInput
 from rktsd.host import files
 from rktsd.paths import Paths
+from rktsd.pods.locate import find_pod_file
 from rktsd.pods.options import (
     AppOptions,
     PodOptions,
@@ -67,27 +67,7 @@ def find(paths: Paths, pod: str) -> str:
     Raises NotFound naming the candidates, BadInput for a bad name or when both forms exist.
     """
     names.check_pod_name(pod, "pod")
-    name, at, _ = pod.partition("@")
-    stems = (pod, f"{name}@") if at else (pod,)
-    for stem in stems:
-        candidates = [f"{paths.pod_files}/{stem}.{form}" for form in ("toml", "json")]
-        found = [path for path in candidates if _exists(path)]
-        if len(found) > 1:
-            raise BadInput(f"pod {pod}: both {found[0]} and {found[1]} exist", hint="remove one")
-        if found:
-            return found[0]
-    tried = [f"{paths.pod_files}/{stem}.{form}" for stem in stems for form in ("toml", "json")]
-    raise NotFound(f"pod {pod}: neither {' nor '.join(tried)} exists")
-
-
-def _exists(path: str) -> bool:
-    try:
-        os.lstat(path)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return False
-        raise StoreError(f"cannot look for {path}: {error.strerror}") from error
-    return True
+    return find_pod_file(paths, pod)
 
 
 def load(paths: Paths, pod: str) -> PodFile:

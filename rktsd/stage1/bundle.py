@@ -135,6 +135,8 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
     systemd reads transient units back at every daemon-reload and does not get ``$``, ``;`` or odd
     bytes back as they were, so nothing of the app's stands in the unit itself.
     """
+    identifier = pod.uuid.replace("-", "")
+    position = [app.name for app in pod.manifest.apps].index(facts.runtime.name)
     upper = f"{pod.directory}/overlay/{facts.runtime.name}"
     stack = [*reversed(facts.layers), upper]
     command = [
@@ -147,18 +149,14 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
         "--link-journal=no",
         "--resolv-conf=off",
         "--timezone=off",
-        f"--uuid={pod.uuid.replace('-', '')}",
-        f"--machine={machine_name(pod.uuid, facts.runtime.name)}",
+        f"--uuid={identifier}",
+        # nspawn keeps a directory of that name while it runs: no two apps may share one.
+        f"--machine=rkt-{identifier}-{position}",
         f"--oci-bundle={bundle}",
         f"--overlay={':'.join(_escape(path) for path in stack)}:/",
         *(_bind_option(bind) for bind in binds),
     ]
     return f"#!/bin/sh\nSYSTEMD_LOG_LEVEL=notice exec {shlex.join(command)}\n"
-
-
-def machine_name(uuid: str, app: str) -> str:
-    """Unique for every app: nspawn keeps a directory of that name. At most 64 bytes."""
-    return f"rkt-{uuid[:8]}-{app}"[:64].rstrip("-")
 
 
 def _bind_option(bind: BindMount) -> str:

@@ -63,8 +63,8 @@ BY_CAPABILITY = {
     "CAP_DAC_READ_SEARCH": ("open_by_handle_at",),
     "CAP_SYS_ADMIN": (
         "bpf", "fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie",
-        "mount", "mount_setattr", "move_mount", "open_tree", "perf_event_open", "pivot_root", "quotactl",
-        "quotactl_fd", "setns", "syslog", "umount", "umount2", "unshare",
+        "mount", "mount_setattr", "move_mount", "open_tree", "perf_event_open", "pivot_root",
+        "quotactl", "quotactl_fd", "setns", "syslog", "umount", "umount2", "unshare",
     ),
     "CAP_SYS_BOOT": ("kexec_file_load", "kexec_load", "reboot"),
     "CAP_SYS_MODULE": ("delete_module", "finit_module", "init_module"),

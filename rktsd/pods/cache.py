@@ -1,0 +1,62 @@
+"""The last compiled form of a named pod, good as long as nothing that it was made from changed.
+
+Kept under /run: an upgrade of the machine or a reboot starts afresh. Hot path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from rktsd import __version__
+from rktsd.host.files import write_atomic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktsd.paths import Paths
+    from rktsd.pods.compile import Compiled
+
+
+def _path(paths: Paths, pod: str) -> str:
+    return f"{paths.run}/plans/{pod}.json"
+
+
+def store_generation(paths: Paths) -> str:
+    """Changes whenever an image is added to or removed from the store."""
+    try:
+        with open(f"{paths.store}/generation") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def load(paths: Paths, pod: str, *, file: str, text: bytes) -> Compiled | None:
+    """The compiled form, if it was made from pod file ``file`` with that text and this store."""
+    try:
+        with open(_path(paths, pod)) as cached:
+            entry = json.load(cached)
+    except (OSError, ValueError):
+        return None
+    if entry["key"] != _key(paths, file, text):
+        return None
+    compiled: Compiled = entry["compiled"]
+    return compiled
+
+
+def save(paths: Paths, pod: str, compiled: Compiled, *, file: str, text: bytes) -> None:
+    """Keep ``compiled`` for the next start. Raises StoreError."""
+    os.makedirs(os.path.dirname(_path(paths, pod)), 0o700, exist_ok=True)
+    entry = {"key": _key(paths, file, text), "compiled": compiled}
+    write_atomic(_path(paths, pod), json.dumps(entry), mode=0o600, durable=False)
+
+
+def _key(paths: Paths, file: str, text: bytes) -> list[str]:
+    return [__version__, paths.data, file, text.decode("latin-1"), store_generation(paths)]
+
+
+def renewed(compiled: Compiled, uuid: str) -> Compiled:
+    """``compiled`` for another run: the UUID is in it as text only, with and without dashes."""
+    old = compiled["plan"]["uuid"]
+    text = json.dumps(compiled).replace(old, uuid)
+    fresh: Compiled = json.loads(text.replace(old.replace("-", ""), uuid.replace("-", "")))
+    return fresh

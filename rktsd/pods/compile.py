@@ -1,0 +1,225 @@
+"""Everything that one start of a pod needs, worked out from its spec.
+
+The result is JSON data. Whoever starts a named pod keeps it for the next start (``pods.cache``):
+with nothing changed, a start only puts another UUID in.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Sequence
+from typing import TypedDict
+
+from rktsd.appc.names import host_labels
+from rktsd.appc.types import App, Port, RuntimeApp
+from rktsd.errors import BadInput, NotFound, Unsupported, UsageError
+from rktsd.net import files as net_files
+from rktsd.net.ports import PortMapping, check_conflicts
+from rktsd.paths import Paths
+from rktsd.pods.options import expand_insecure
+from rktsd.pods.spec import AppImage, PodSpec
+from rktsd.stage1.plan import plan
+from rktsd.stage1.types import AppFacts, PodFacts, PodPlan
+from rktsd.store.executables import find_executable
+from rktsd.store.rootview import RootView
+from rktsd.store.users import lookup_user
+
+NETWORK_NAMESPACES = "/run/netns"
+RUN_INSECURE = frozenset({"capabilities", "paths", "seccomp"})
+
+# Which other architecture a machine's kernel runs as well.
+_ALSO_RUNS = {"amd64": "i386", "aarch64": "armv7l"}
+
+
+class Compiled(TypedDict):
+    """``files`` are those of the pod's directory. ``host_volumes`` must exist when the pod starts.
+
+    ``ports`` are [host address or None, host port, pod port, protocol].
+    """
+
+    plan: PodPlan
+    files: dict[str, str]
+    layers: list[str]
+    host_volumes: list[tuple[str, str]]
+    networks: list[str]
+    ports: list[tuple[str | None, int, int, str]]
+    namespace: str | None
+
+
+def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Paths) -> Compiled:
+    """Look up what the plan has to be told, and plan.
+
+    ``pod`` is the pod's name, or its UUID; ``directory`` is where it lies when it runs.
+    Raises BadInput, NotFound or Unsupported naming the app, field and value at fault.
+    """
+    named = pod != uuid
+    networks = list(spec.options.networks) or ["none"]
+    ports = _port_mappings(spec, networks)
+    namespace = None if networks == ["host"] else f"{NETWORK_NAMESPACES}/rkt-{uuid}"
+    hostname = spec.options.hostname or (pod.replace("@", "-") if named else f"rkt-{uuid}")
+    hosts, forced = _hosts(spec, hostname)
+    facts = PodFacts(
+        name=pod,
+        uuid=uuid,
+        manifest=spec.manifest,
+        directory=directory,
+        run_directory=paths.pod_run(pod),
+        hostname=hostname,
+        namespace=namespace,
+        hosts=hosts,
+        hosts_forced=forced,
+        resolv_conf=_resolv_conf(spec),
+        unified_cgroups=os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
+        on_app_failure=spec.options.on_app_failure,
+        description=spec.options.description,
+        documentation=spec.options.documentation,
+        systemd=spec.options.systemd,
+    )
+    apps = [_app_facts(spec, runtime, paths) for runtime in spec.manifest.apps]
+    files = spec.files()
+    if named:
+        files["name"] = f"{pod}\n"
+    return {
+        "plan": plan(facts, apps),
+        "files": files,
+        "layers": sorted(spec.layers()),
+        "host_volumes": [
+            (volume.name, volume.source)
+            for volume in spec.manifest.volumes
+            if volume.kind == "host" and volume.source
+        ],
+        "networks": networks,
+        "ports": [(p.host_ip, p.host_port, p.pod_port, p.protocol) for p in ports],
+        "namespace": namespace,
+    }
+
+
+def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths) -> AppFacts:
+    image = spec.images[runtime.name]
+    app = runtime.app
+    if app is None:
+        raise BadInput(
+            f"app {runtime.name}: image {image.shown} has no app section", hint="give exec"
+        )
+    options = spec.options.apps.get(runtime.name)
+    layers = tuple(f"{paths.store}/layers/{layer}" for layer in image.layers)
+    view = RootView(layers)
+    docker = image.kind == "oci"
+    identity = lookup_user(
+        view,
+        app.user,
+        group=app.group,
+        supplementary=app.supplementary_gids,
+        docker=docker,
+        app=runtime.name,
+    )
+    mounted = [mount.path for mount in runtime.mounts]
+    mounted += [point.path for point in app.mount_points if not docker]
+    executable = find_executable(
+        view,
+        app.exec[0],
+        working_directory=app.working_directory or "/",
+        path=next((v.value for v in app.environment if v.name == "PATH"), None),
+        mounted=mounted,
+        app=runtime.name,
+    )
+    insecure = expand_insecure((*spec.options.insecure, *(options.insecure if options else ())))
+    return AppFacts(
+        runtime=runtime,
+        app=_with_groups(app, identity.supplementary),
+        image=image.shown,
+        layers=layers,
+        executable=posixpath.normpath(executable),
+        uid=identity.uid,
+        gid=identity.gid,
+        own_files=frozenset(p for p in ("/etc/hosts",) if _has_content(view, p)),
+        docker=docker,
+        foreign_architecture=_foreign_architecture(runtime.name, image),
+        insecure=RUN_INSECURE & insecure,
+        systemd=options.systemd if options else None,
+        stop_timeout=options.stop_timeout if options else None,
+    )
+
+
+def _with_groups(app: App, groups: tuple[int, ...]) -> App:
+    import dataclasses
+
+    return dataclasses.replace(app, supplementary_gids=groups)
+
+
+def _has_content(view: RootView, path: str) -> bool:
+    # Image builders leave an empty file where they had mounted something over it.
+    found = view.resolve(path)
+    return found is not None and found.status.st_size > 0
+
+
+def _foreign_architecture(app: str, image: AppImage) -> str | None:
+    """The image's architecture when it is another than the host's (rkt's messages)."""
+    own = host_labels()
+    labels = {label.name: label.value for label in image.manifest.labels}
+    for name in ("os", "arch"):
+        if name not in labels:
+            raise BadInput(f"app {app}: missing {name} label in the image manifest")
+    if labels["os"] != own["os"]:
+        raise BadInput(f'app {app}: bad os "{labels["os"]}"')
+    if labels["arch"] == own["arch"]:
+        return None
+    if _ALSO_RUNS.get(own["arch"]) != labels["arch"]:
+        raise BadInput(f'app {app}: bad arch "{labels["arch"]}": this machine is {own["arch"]}')
+    return labels["arch"]
+
+
+def _resolv_conf(spec: PodSpec) -> str | None:
+    options = spec.options
+    if "host" in options.dns:
+        with open("/etc/resolv.conf") as file:
+            return file.read()
+    if "none" in options.dns:
+        return None
+    text = net_files.resolv_conf(
+        options.dns,
+        search=options.dns_search,
+        options=options.dns_options,
+        domain=options.dns_domain,
+    )
+    return text or None
+
+
+def _hosts(spec: PodSpec, hostname: str) -> tuple[str, bool]:
+    """The text of /etc/hosts, and whether it goes over a file of the image's own."""
+    entries = net_files.hosts_entries(spec.options.hosts_entries)
+    if entries is None:
+        with open("/etc/hosts") as file:
+            return file.read(), True
+    return net_files.hosts(hostname, entries=entries), bool(entries)
+
+
+def _port_mappings(spec: PodSpec, networks: Sequence[str]) -> list[PortMapping]:
+    """Which port of the host leads where (rkt: a name must be one port of exactly one app)."""
+    mappings = []
+    for published in spec.manifest.ports:
+        port = published.pod_port or _port_named(spec, published.name)
+        if port.count != 1:
+            raise Unsupported(f"port {port.name}: a range of {port.count} ports is not published")
+        mappings.append(
+            PortMapping(published.host_ip, published.host_port, port.port, port.protocol)
+        )
+    if mappings and tuple(networks) in (("host",), ("none",)):
+        raise UsageError(f"cannot publish port {mappings[0]} with network {networks[0]}")
+    check_conflicts(mappings)
+    return mappings
+
+
+def _port_named(spec: PodSpec, name: str) -> Port:
+    found = [
+        port
+        for runtime in spec.manifest.apps
+        for port in (runtime.app.ports if runtime.app else ())
+        if port.name == name
+    ]
+    if not found:
+        raise NotFound(f'port "{name}": no app of the pod has a port of that name')
+    if len(found) > 1:
+        raise BadInput(f'port "{name}": several apps of the pod have a port of that name')
+    return found[0]

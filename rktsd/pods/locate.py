@@ -1,0 +1,52 @@
+"""Which file a pod's name means. Hot path: imports nearly nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from rktsd.errors import BadInput, NotFound, StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktsd.paths import Paths
+
+MAX_POD_FILE = 4 << 20
+
+_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-@")
+
+
+def looks_like_uuid(pod: str) -> bool:
+    """Whether ``pod`` is written as rkt prints UUIDs; no name of a pod is."""
+    return len(pod) == 36 and not set(pod) - set("0123456789abcdef-")
+
+
+def find_pod_file(paths: Paths, pod: str) -> str:
+    """The file of ``pod``: its own (.toml or .json), or for ``web@1`` the template ``web@``.
+
+    Raises NotFound naming the candidates, BadInput for a bad name or when both forms exist. What
+    else a name must be is checked when the file is read (``appc.names.check_pod_name``).
+    """
+    if not pod or set(pod) - _CHARACTERS:
+        raise BadInput(f"pod {pod!r}: not the name of a pod (lower-case letters, digits, dashes)")
+    name, at, _ = pod.partition("@")
+    stems = (pod, f"{name}@") if at else (pod,)
+    for stem in stems:
+        candidates = [f"{paths.pod_files}/{stem}.{form}" for form in ("toml", "json")]
+        found = [path for path in candidates if _exists(path)]
+        if len(found) > 1:
+            raise BadInput(f"pod {pod}: both {found[0]} and {found[1]} exist", hint="remove one")
+        if found:
+            return found[0]
+    tried = [f"{paths.pod_files}/{stem}.{form}" for stem in stems for form in ("toml", "json")]
+    raise NotFound(f"pod {pod}: neither {' nor '.join(tried)} exists")
+
+
+def _exists(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise StoreError(f"cannot look for {path}: {error.strerror}") from error
+    return True

@@ -1,0 +1,39 @@
+"""A new run of a pod that has a file in /etc/rkt/pods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rktsd.host.files import locked
+from rktsd.images.fetch import FetchOptions
+from rktsd.paths import Paths
+from rktsd.pods import cache, directories, podfile, runs
+from rktsd.pods.compile import Compiled, compile_pod
+from rktsd.pods.options import expand_insecure
+from rktsd.pods.resolve import resolve
+from rktsd.store.store import Store
+
+
+def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> Compiled:
+    """Read the file, fetch what is missing, compile, and begin a run. Raises RktError.
+
+    The compiled form is kept for the next start unless an app's pull policy wants the registry to
+    be asked every time.
+    """
+    file = podfile.load(paths, pod)
+    store = Store.open(paths.store, create=True)
+    options = file.options
+    fetching = FetchOptions(
+        pull_policy=options.pull_policy, insecure=expand_insecure(options.insecure)
+    )
+    spec = resolve(
+        file.manifest, options, store=store, paths=paths, fetching=fetching, report=report
+    )
+    uuid = directories.new_uuid()
+    directory = directories.stage_directory(paths, directories.RUN, uuid)
+    with locked(paths.store, shared=True):
+        compiled = compile_pod(spec, pod=pod, uuid=uuid, directory=directory, paths=paths)
+        policies = {options.pull_policy, *(app.pull_policy for app in options.apps.values())}
+        if "update" not in policies:
+            cache.save(paths, pod, compiled, file=file.path, text=file.text)
+        return runs.begin(paths, compiled)

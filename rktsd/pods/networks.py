@@ -1,0 +1,40 @@
+"""What is kept of a pod's networks for ``rkt list`` and ``status`` (rkt's net-info.json)."""
+
+from __future__ import annotations
+
+import json
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from rktsd.net.setup import Attachment
+
+
+def record(directory: str, attachments: Sequence[Attachment]) -> None:
+    """Write down the interfaces of a run."""
+    rows = [
+        {
+            "netName": each.network,
+            "ifName": each.interface,
+            "ip": each.ip4 or each.ip6,
+            "prefix": each.prefix,
+            "hostIP": each.gateway,
+            "mac": each.mac,
+        }
+        for each in attachments
+    ]
+    with open(f"{directory}/net-info.json", "w") as file:
+        json.dump(rows, file)
+
+
+def load(directory: str) -> list[dict[str, Any]]:
+    """The interfaces of a run; none before they are set up."""
+    path = f"{directory}/net-info.json"
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        rows: list[dict[str, Any]] = json.load(file)
+    return rows

@@ -1,0 +1,68 @@
+"""From what somebody wrote to a spec: every image found, fetched if need be, and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from rktsd.appc.types import PodManifest, RuntimeApp, RuntimeImage
+from rktsd.errors import BadInput
+from rktsd.images.fetch import FetchOptions, fetch
+from rktsd.paths import Paths
+from rktsd.pods.options import AppOptions, PodOptions, expand_insecure
+from rktsd.pods.overrides import apply_overrides
+from rktsd.pods.spec import AppImage, PodSpec, app_image
+from rktsd.store.store import Store
+
+
+def resolve(
+    manifest: PodManifest,
+    options: PodOptions,
+    *,
+    store: Store,
+    paths: Paths,
+    fetching: FetchOptions,
+    report: Callable[[str], None],
+) -> PodSpec:
+    """Find the image of every app, and write down what runs.
+
+    ``fetching`` holds where pod and apps say nothing of their own. Raises what ``fetch`` raises,
+    NotFound for an image ID that is not stored, and BadInput for an app without a command.
+    """
+    apps, images = [], {}
+    for runtime in manifest.apps:
+        app_options = options.apps.get(runtime.name, AppOptions())
+        if app_options.image is None:
+            record = store.find(runtime.image.id)
+        else:
+            insecure = expand_insecure((*options.insecure, *app_options.insecure))
+            record = fetch(
+                app_options.image,
+                store,
+                paths=paths,
+                options=replace(
+                    fetching,
+                    insecure=fetching.insecure | insecure,
+                    pull_policy=app_options.pull_policy or fetching.pull_policy,
+                ),
+                report=report,
+            )
+        store.touch(record.id)
+        image = app_image(record, store.manifest_bytes(record.id))
+        images[runtime.name] = image
+        apps.append(_reified(runtime, image, app_options))
+    return PodSpec(replace(manifest, apps=tuple(apps)), options, images)
+
+
+def _reified(runtime: RuntimeApp, image: AppImage, options: AppOptions) -> RuntimeApp:
+    """The app with its image's ID, and with the app section that runs (appc spec, pods.md)."""
+    own = runtime.app or image.manifest.app
+    if own is None and options.overrides.exec is None:
+        raise BadInput(
+            f"app {runtime.name}: image {image.shown} has no app section", hint="give exec"
+        )
+    return replace(
+        runtime,
+        image=RuntimeImage(image.id, image.manifest.name, image.manifest.labels),
+        app=apply_overrides(own, options.overrides, app=runtime.name),
+    )

@@ -1,0 +1,104 @@
+"""A pod with every image resolved: what is kept of it on disk, and what a plan is made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rktsd.appc import read, write
+from rktsd.appc.types import ImageManifest, PodManifest
+from rktsd.host.files import read_limited
+from rktsd.pods.options import PodOptions
+from rktsd.store.records import ImageRecord
+
+_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class AppImage:
+    """What a pod keeps of the image of an app, so that it runs also when the image is removed."""
+
+    id: str
+    kind: str
+    layers: tuple[str, ...]
+    verified_by: str
+    manifest: ImageManifest
+
+    @property
+    def shown(self) -> str:
+        """``name:version``, as lists show it."""
+        return shown_name(self.manifest)
+
+
+def shown_name(manifest: ImageManifest) -> str:
+    """``name:version``, or the name alone for an image without that label."""
+    version = next((label.value for label in manifest.labels if label.name == "version"), None)
+    return f"{manifest.name}:{version}" if version else manifest.name
+
+
+@dataclass(frozen=True, slots=True)
+class PodSpec:
+    """``manifest`` is reified: every app has its image's ID and an app section of its own."""
+
+    manifest: PodManifest
+    options: PodOptions
+    images: Mapping[str, AppImage]
+
+    def files(self) -> dict[str, str]:
+        """The spec as files of a pod's directory."""
+        images = {name: _image_json(image) for name, image in self.images.items()}
+        return {
+            "pod": write.dumps(write.pod_manifest_json(self.manifest)),
+            "options": write.dumps(self.options.to_json()),
+            "images": json.dumps(images),
+        }
+
+    def layers(self) -> set[str]:
+        """Every layer that the pod stands on."""
+        return {layer for image in self.images.values() for layer in image.layers}
+
+
+def app_image(record: ImageRecord, manifest: bytes) -> AppImage:
+    """What a pod keeps of a stored image."""
+    return AppImage(
+        id=record.id,
+        kind=record.kind,
+        layers=record.layers,
+        verified_by=record.verified_by,
+        manifest=read.image_manifest(manifest, f"image {record.id}"),
+    )
+
+
+def load(directory: str) -> PodSpec:
+    """The spec in a pod's directory. Raises NotFound, StoreError or BadInput naming the file."""
+    manifest = read_limited(f"{directory}/pod", _LIMIT)
+    options = json.loads(read_limited(f"{directory}/options", _LIMIT))
+    images = json.loads(read_limited(f"{directory}/images", _LIMIT))
+    return PodSpec(
+        manifest=read.pod_manifest(manifest, f"{directory}/pod"),
+        options=PodOptions.from_json(options, f"{directory}/options"),
+        images={name: _image(value, directory) for name, value in images.items()},
+    )
+
+
+def _image_json(image: AppImage) -> dict[str, Any]:
+    return {
+        "id": image.id,
+        "kind": image.kind,
+        "layers": list(image.layers),
+        "verified_by": image.verified_by,
+        "manifest": write.image_manifest_json(image.manifest),
+    }
+
+
+def _image(value: dict[str, Any], directory: str) -> AppImage:
+    manifest = json.dumps(value["manifest"]).encode()
+    return AppImage(
+        id=value["id"],
+        kind=value["kind"],
+        layers=tuple(value["layers"]),
+        verified_by=value["verified_by"],
+        manifest=read.image_manifest(manifest, f"{directory}/images"),
+    )

@@ -1,0 +1,24 @@
+"""Release the network of a pod that ended: called by its reaper, again and again until it works."""
+
+from __future__ import annotations
+
+import sys
+
+from rktsd.errors import RktError
+from rktsd.net.setup import tear_down
+from rktsd.paths import Paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Release what the pod named by the only argument holds. Returns an exit status."""
+    (pod,) = arguments
+    try:
+        tear_down(f"{Paths().pod_run(pod)}/network")
+    except RktError as error:
+        sys.stderr.write(f"<3>pod {pod}: {error}\n")
+        return error.exit_code
+    return 0

@@ -1,0 +1,131 @@
+"""ExecStart= of rkt@POD: everything between a pod's name and its running apps.
+
+The hot path. With nothing changed since the last start of a named pod the compiled form is read
+back, and what would compile it is never imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from rktsd.errors import RktError, StoreError
+from rktsd.host.files import locked, read_limited
+from rktsd.paths import LIBEXEC, Paths
+from rktsd.pods import cache, directories, runs
+from rktsd.pods.locate import MAX_POD_FILE, find_pod_file, looks_like_uuid
+from rktsd.stage1 import apply
+from rktsd.systemd.bus import Bus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rktsd.pods.compile import Compiled
+
+# sd-daemon(3): the journal reads the priority off the line.
+_ERROR, _INFO = "<3>", "<6>"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Start the pod named by the only argument. Returns the exit status for the unit."""
+    (pod,) = arguments
+    try:
+        start(pod, Paths())
+    except RktError as error:
+        sys.stderr.write(f"{_ERROR}{error}\n")
+        return error.exit_code
+    return 0
+
+
+def start(pod: str, paths: Paths) -> None:
+    """Start ``pod``, a name or the UUID of a prepared pod; returns when all its apps are started.
+
+    Whatever it leaves behind on failure is the reaper's (ExecStopPost=), which knows it from the
+    directory under /run that is made first.
+    """
+    run_directory = paths.pod_run(pod)
+    if os.path.isdir(run_directory):
+        _reap_leftovers(pod, run_directory)
+    if looks_like_uuid(pod):
+        from rktsd.pods.prepared import compile_prepared
+
+        paths = paths._replace(data=_data_directory(pod, paths))
+        compiled = compile_prepared(pod, paths)
+    else:
+        compiled = _named(pod, paths)
+    plan = compiled["plan"]
+    _make_run_directory(run_directory, plan["uuid"], plan["directory"])
+    if compiled["namespace"] is not None:
+        _set_up_network(compiled, f"{run_directory}/network", paths)
+    apply.write_bundles(plan)
+    apply.write_unit_list(plan)
+    with Bus() as bus:
+        apply.launch(plan, bus)
+    with open(f"{plan['directory']}/started", "w"):
+        pass
+
+
+def _named(pod: str, paths: Paths) -> Compiled:
+    """A new run of a named pod, from the last compiled form or compiled anew."""
+    file = find_pod_file(paths, pod)
+    text = read_limited(file, MAX_POD_FILE)
+    with contextlib.suppress(FileNotFoundError), locked(paths.store, shared=True):
+        compiled = cache.load(paths, pod, file=file, text=text)
+        if compiled is not None:
+            return runs.begin(paths, cache.renewed(compiled, directories.new_uuid()))
+    from rktsd.pods.named import compile_named
+
+    return compile_named(pod, paths, report=_report)
+
+
+def _reap_leftovers(pod: str, run_directory: str) -> None:
+    from rktsd.host.process import run
+
+    run([f"{LIBEXEC}/pod-reap", pod], check=False)
+    if os.path.isdir(run_directory):
+        raise StoreError(f"pod {pod}: what is left of an earlier run cannot be removed")
+
+
+def _data_directory(uuid: str, paths: Paths) -> str:
+    """Where ``rkt --dir`` keeps a pod that it started; the usual place for the others."""
+    try:
+        with open(f"{paths.run}/data/{uuid}") as file:
+            return file.read().rstrip("\n")
+    except FileNotFoundError:
+        return paths.data
+
+
+def _make_run_directory(run_directory: str, uuid: str, directory: str) -> None:
+    try:
+        os.makedirs(run_directory)
+        for name, text in (("directory", directory), ("uuid", uuid)):
+            with open(f"{run_directory}/{name}", "w") as file:
+                file.write(f"{text}\n")
+    except OSError as error:
+        raise StoreError(f"cannot write {error.filename}: {error.strerror}") from error
+
+
+def _set_up_network(compiled: Compiled, state_directory: str, paths: Paths) -> None:
+    from rktsd.net.config import networks
+    from rktsd.net.ports import PortMapping
+    from rktsd.net.setup import set_up
+
+    namespace = compiled["namespace"]
+    assert namespace is not None
+    attachments = set_up(
+        state_directory,
+        container_id=compiled["plan"]["uuid"],
+        namespace=namespace,
+        networks=networks(paths, compiled["networks"]),
+        ports=[PortMapping(*port) for port in compiled["ports"]],
+    )
+    if attachments:
+        from rktsd.pods.networks import record
+
+        record(compiled["plan"]["directory"], attachments)
+
+
+def _report(message: str) -> None:
+    sys.stderr.write(f"{_INFO}{message}\n")
