@@ -13,6 +13,7 @@ import fcntl
 import glob
 import json
 import os
+import secrets
 import select
 import shlex
 import shutil
@@ -108,7 +109,9 @@ class Box:
         self.close()
 
     def _open_work(self) -> None:
-        self.work = tempfile.mkdtemp(prefix=_PREFIX, dir=_work_base())
+        self.name = secrets.token_hex(4)
+        self.work = os.path.join(_work_base(), _PREFIX + self.name)
+        os.mkdir(self.work, 0o700)
         self._lock = os.open(os.path.join(self.work, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
@@ -118,7 +121,7 @@ class Box:
         spec = Spec(
             work=self.work,
             root=self.root,
-            name=os.path.basename(self.work).removeprefix(_PREFIX).replace("_", "x"),
+            name=f"box-{self.name}",
             cgroup=self._cgroup,
             layer_on_tmpfs=not on_disk or available > _ENOUGH_MEMORY,
             data_on_tmpfs=not on_disk,

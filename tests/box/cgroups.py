@@ -43,6 +43,11 @@ def parse(text: str) -> list[Hierarchy]:
     return found
 
 
+def has_controllers(hierarchy: Hierarchy) -> bool:
+    """Whether this is a hierarchy of v1 that limits anything."""
+    return hierarchy.controllers not in ("", SYSTEMD)
+
+
 def wanted(found: Iterable[Hierarchy], mode: str) -> list[Hierarchy]:
     """The hierarchies that a box of this mode ("hybrid" or "unified") has."""
     unified = [item for item in found if not item.controllers] or [Hierarchy("", "/")]
@@ -79,14 +84,18 @@ def mount_for_systemd(hierarchies: Iterable[Hierarchy], target: str) -> None:
                 os.symlink(item.directory, os.path.join(target, name))
 
 
-def create(hierarchies: Iterable[Hierarchy], top: str, name: str) -> list[str]:
-    """Mount the hierarchies below ``top`` and make cgroup ``name`` in each; their directories."""
+def create(hierarchies: Iterable[Hierarchy], top: str, name: str, *, delegate: bool) -> list[str]:
+    """Mount the hierarchies below ``top`` and make cgroup ``name`` in each; their directories.
+
+    ``delegate``: give it the controllers of v2 too. Beside v1 controllers few are left to give, and
+    crun refuses to work where v2 has any.
+    """
     made = []
     for item in hierarchies:
         mounted = os.path.join(top, item.directory)
         mount_hierarchy(item, mounted)
         parent = os.path.normpath(mounted + item.path)
-        if not item.controllers:
+        if delegate and not item.controllers:
             _hand_down_controllers(parent, name)
         cgroup = os.path.join(parent, name)
         os.makedirs(cgroup, exist_ok=True)

@@ -57,12 +57,19 @@ def main() -> NoReturn:
     if not os.path.exists("/proc/self"):
         os.makedirs("/proc", exist_ok=True)
         syscalls.mount("proc", "/proc", kind="proc")
-    hierarchies = _choose(spec)
+    with open("/proc/self/cgroup", encoding="ascii") as file:
+        found = cgroups.parse(file.read())
+    hierarchies = cgroups.wanted(found, _mode(spec, found))
     with open(os.path.join(spec.work, "cgroups"), "w", encoding="utf-8") as file:
         json.dump({"name": spec.name, "hierarchies": hierarchies}, file)
     child = -1
     try:
-        directories = cgroups.create(hierarchies, _mounted_top(spec.work), spec.name)
+        directories = cgroups.create(
+            hierarchies,
+            _mounted_top(spec.work),
+            spec.name,
+            delegate=not any(cgroups.has_controllers(item) for item in found),
+        )
         child = os.fork()
         if child == 0:
             syscalls.die_with_parent(signal.SIGKILL)
@@ -88,17 +95,14 @@ def _descriptors() -> list[int]:
     return found
 
 
-def _choose(spec: Spec) -> list[cgroups.Hierarchy]:
-    with open("/proc/self/cgroup", encoding="ascii") as file:
-        found = cgroups.parse(file.read())
-    mode = spec.cgroup
-    if mode == "auto":
-        legacy = any(item.controllers for item in found)
-        host_unified = os.path.exists("/sys/fs/cgroup/cgroup.procs")
-        # from 256 on systemd refuses to boot with cgroup v1
-        old = 0 < tree.systemd_version(spec.root) < 256
-        mode = "hybrid" if legacy and old and not host_unified else "unified"
-    return cgroups.wanted(found, mode)
+def _mode(spec: Spec, found: list[cgroups.Hierarchy]) -> str:
+    if spec.cgroup != "auto":
+        return spec.cgroup
+    legacy = any(cgroups.has_controllers(item) for item in found)
+    host_unified = os.path.exists("/sys/fs/cgroup/cgroup.procs")
+    # from 256 on systemd refuses to boot with cgroup v1
+    old = 0 < tree.systemd_version(spec.root) < 256
+    return "hybrid" if legacy and old and not host_unified else "unified"
 
 
 if __name__ == "__main__":

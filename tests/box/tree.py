@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import stat
+import uuid
 from collections.abc import Iterable
 
 from tests.box import cgroups, syscalls
@@ -59,19 +60,6 @@ _MASKED = (
 _GENERATORS = ("systemd-debug-generator", "systemd-run-generator", "podman-system-generator")
 
 _JOURNALD = "[Journal]\nStorage=persistent\nAudit=no\nReadKMsg=no\nForwardToWall=no\n"
-# PID 1 sets kernel-wide limits when it starts, hence /proc/sys is read-only until the first unit;
-# afterwards /proc must have nothing mounted over it, or the kernel refuses one to user namespaces
-_UNCOVER = """[Unit]
-Description=Uncover /proc/sys
-DefaultDependencies=no
-Before=sysinit.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/umount /proc/sys
-"""
-
 _DEVICES = {
     "null": (1, 3, 0o666),
     "zero": (1, 5, 0o666),
@@ -157,10 +145,6 @@ def mount_boot(
     strict = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
     for directory in ("proc", "sys", "dev", "run", "tmp"):
         os.makedirs(f"{root}/{directory}", exist_ok=True)
-    syscalls.mount("proc", f"{root}/proc", kind="proc", flags=strict)
-    syscalls.bind(f"{root}/proc/sys", f"{root}/proc/sys")
-    read_only = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | strict
-    syscalls.mount(None, f"{root}/proc/sys", flags=read_only)
     syscalls.mount("sysfs", f"{root}/sys", kind="sysfs", flags=strict)
     cgroups.mount_for_systemd(hierarchies, f"{root}/sys/fs/cgroup")
     _mount_dev(f"{root}/dev", console)
@@ -168,6 +152,28 @@ def mount_boot(
     syscalls.mount("tmpfs", f"{root}/run", kind="tmpfs", flags=clean, data="mode=755")
     syscalls.mount("tmpfs", f"{root}/tmp", kind="tmpfs", flags=clean, data="mode=1777")
     _fill_run(root, notify)
+    _mount_proc(root, strict)
+
+
+def _mount_proc(root: str, flags: int) -> None:
+    """A /proc in which nothing reaches the host's kernel, and with a boot ID for this boot."""
+    proc, boot_id = f"{root}/proc", f"{root}/run/host/boot_id"
+    syscalls.mount("proc", proc, kind="proc", flags=flags)
+    with open(boot_id, "w", encoding="ascii") as file:
+        file.write(f"{uuid.uuid4()}\n")
+    syscalls.bind(f"{proc}/sys", f"{proc}/sys")
+    syscalls.bind(f"{proc}/sys/net", f"{proc}/sys/net")
+    syscalls.bind(boot_id, f"{proc}/sys/kernel/random/boot_id")
+    read_only = ["sys", "sys/kernel/random/boot_id"]
+    if os.path.exists(f"{proc}/sysrq-trigger"):
+        syscalls.bind(f"{proc}/sysrq-trigger", f"{proc}/sysrq-trigger")
+        read_only.append("sysrq-trigger")
+    again = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | flags
+    for path in read_only:
+        syscalls.mount(None, f"{proc}/{path}", flags=again)
+    # user namespaces may mount a /proc only while they see one that nothing covers
+    os.makedirs(f"{root}/run/host/proc")
+    syscalls.mount("proc", f"{root}/run/host/proc", kind="proc", flags=flags)
 
 
 def _mount_dev(dev: str, console: str) -> None:
@@ -200,12 +206,9 @@ def _make_node(path: str, mode: int, device: int) -> None:
 
 def _fill_run(root: str, notify: str) -> None:
     units = f"{root}/run/systemd/system"
-    os.makedirs(f"{units}/sysinit.target.wants")
+    os.makedirs(units)
     for unit in _MASKED:
         os.symlink("/dev/null", f"{units}/{unit}")
-    with open(f"{units}/box-proc-sys.service", "w", encoding="utf-8") as file:
-        file.write(_UNCOVER)
-    os.symlink("../box-proc-sys.service", f"{units}/sysinit.target.wants/box-proc-sys.service")
     generators = f"{root}/run/systemd/system-generators"
     os.makedirs(generators)
     for vendor in ("usr/lib", "etc", "usr/local/lib"):
