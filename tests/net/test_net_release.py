@@ -99,11 +99,14 @@ def test_failure_of_the_second_network_undoes_the_first(host: Host) -> None:
     assert traces() == before
 
 
-@pytest.mark.parametrize("script", ["sleep 1; exec /usr/lib/cni/ptp", "/usr/lib/cni/ptp; sleep 1"])
-def test_release_waits_for_the_plugin_of_a_killed_start(host: Host, script: str) -> None:
-    write_plugin(
-        host, "ptp", f"[ $CNI_COMMAND = ADD ] || exec /usr/lib/cni/ptp\n>/run/go\n{script}"
-    )
+@pytest.mark.parametrize("plugin", ["ptp", "portmap"])
+@pytest.mark.parametrize("script", ["sleep 1; exec {}", "{}; sleep 1"])
+def test_release_waits_for_the_plugin_of_a_killed_start(
+    host: Host, plugin: str, script: str
+) -> None:
+    real = f"/usr/lib/cni/{plugin}"
+    slow = f"[ $CNI_COMMAND = ADD ] || exec {real}\n>/run/go\n{script.format(real)}"
+    write_plugin(host, plugin, slow)
     before = traces()
     starting = host.start_in_process("a", 8080)
     while not os.path.exists("/run/go"):

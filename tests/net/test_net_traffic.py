@@ -127,6 +127,8 @@ def test_administrators_bridge_beside_the_default_network(host: Host) -> None:
 
 
 def test_ip_netns_and_a_later_namespace_of_its_own_do_not_hide_ours(host: Host) -> None:
+    # As on a machine where nobody made a namespace before.
+    subprocess.run(["umount", "-R", "/run/netns"], check=True)
     set_up(host.state("a"), container_id="a", namespace=host.namespace("a"))
     subprocess.run(["ip", "netns", "add", "later"], check=True)
     listed = subprocess.run(["ip", "netns"], capture_output=True, check=True, text=True).stdout
