@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from rktsd.errors import NotFound, TrustError
+from rktsd.errors import TrustError
 from rktsd.host.files import read_limited, write_atomic
 from rktsd.images.discovery import prefixes
 from rktsd.paths import Paths
@@ -52,7 +52,7 @@ def trusted_keys(paths: Paths, name: str | None = None) -> tuple[TrustedKey, ...
 
 
 def keyring(keys: Iterable[TrustedKey]) -> bytes:
-    """The keys as gpgv reads them. Raises TrustError for a file that is not the key it is named by."""
+    """The keys as gpgv reads them. Raises TrustError for a file that is not the key it names."""
     return b"".join({key.fingerprint: _read(key) for key in keys}.values())
 
 
@@ -173,9 +173,3 @@ def _crc24(data: bytes) -> int:
             if crc & 0x1000000:
                 crc ^= 0x1864CFB
     return crc & 0xFFFFFF
-
-
-def need_keys(keys: tuple[TrustedKey, ...], name: str | None) -> None:
-    """Raises NotFound when there is nobody who could vouch for ``name``."""
-    if not keys:
-        raise NotFound(f"no trusted keys for {name or 'any image'}")

@@ -15,8 +15,9 @@ _LAYER = re.compile(r"(sha256|sha512)-[0-9a-f]{64}\Z")
 class ImageRecord:
     """One stored image.
 
-    ``layers`` are layer names, topmost first: an ACI's own, then those of its dependencies. ``blobs`` are the digests ("sha256:HEX") that the image keeps from collection.
-    Times are nanoseconds since the epoch, ``size`` is in bytes as the image was transferred.
+    ``layers`` are layer names, topmost first: an ACI's own, then those of its dependencies.
+    ``blobs`` are the digests ("sha256:HEX") that the image keeps from collection. Times are
+    nanoseconds since the epoch, ``size`` is in bytes as the image was transferred.
     ``source`` is a canonical text that ``Store.find_source`` finds again; ``verified_by`` says who
     vouches: a key's fingerprint, "digest" or "insecure".
     """

@@ -1,0 +1,249 @@
+"""App container images: signature first, then the archive, then what its manifest says.
+
+Nothing of an archive is read before its signature holds for a key that is trusted for some image;
+the image is stored once that key turns out to be trusted for this one's name.
+"""
+
+import os
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from rktsd.appc.names import ImageName, host_labels, parse_image_name
+from rktsd.appc.types import Dependency, ImageManifest
+from rktsd.errors import BadInput, FetchError, NotFound, StoreError, TrustError, Unsupported
+from rktsd.images import signatures
+from rktsd.images.discovery import Endpoint, discover_endpoints
+from rktsd.images.fetch import Job, fetch_as
+from rktsd.images.http import Client
+from rktsd.images.keystore import TrustedKey, trusted_keys
+from rktsd.images.pages import get_page
+from rktsd.images.references import Kind, Reference
+from rktsd.images.signatures import SIGNATURE_LIMIT, Signer
+from rktsd.store.records import ImageRecord
+from rktsd.store.transfer import take
+
+MAX_DEPENDENCY_DEPTH = 32
+NO_SIGNATURE_HINT = "--insecure-options=image takes unsigned images"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The name and labels that an image was asked for by; those of this machine are included."""
+
+    name: str
+    labels: Mapping[str, str]
+
+
+def fetch_file(reference: Reference, job: Job) -> ImageRecord:
+    """Import a local ACI; its signature is beside it (``.asc``) or given by the options."""
+    path = os.path.abspath(reference.target)
+    signature = job.options.signature or f"{path}.asc"
+    job.report(f"using image from file {path}")
+
+    def get_archive(target: str) -> None:
+        # A copy of our own: between check and import nobody else may change it.
+        try:
+            take(job.store.root, path, target)
+        except OSError as error:
+            raise StoreError(f"cannot copy {path}: {error.strerror}") from error
+
+    def get_signature(target: str) -> None:
+        if not os.path.isfile(path):
+            raise NotFound(f"cannot read {path}: no such file")
+        if not os.path.isfile(signature):
+            raise FetchError(f"{signature}: no such file")
+        take(job.store.root, signature, target)
+
+    source = f"file://{urllib.parse.quote(path)}"
+    return _import(job, path, source, None, get_archive, get_signature)
+
+
+def fetch_url(reference: Reference, job: Job) -> ImageRecord:
+    """Download an ACI and its signature, ``.asc`` behind the URL's path."""
+    if job.options.signature:
+        raise BadInput(f"{reference.text}: --signature is for local files only")
+    parts = urllib.parse.urlsplit(reference.target)
+    signature = urllib.parse.urlunsplit(parts._replace(path=f"{parts.path}.asc"))
+    with job.client() as client:
+        return _download(job, client, Endpoint(reference.target, signature), None)
+
+
+def fetch_name(reference: Reference, job: Job) -> ImageRecord:
+    """Discover an appc image by its name, and download it from the first endpoint that has it."""
+    if job.options.signature:
+        raise BadInput(f"{reference.text}: --signature is for local files only")
+    name = parse_image_name(reference.target)
+    wish = Wish(name.name, {**host_labels(), **{each.name: each.value for each in name.labels}})
+    job.report(f"searching for app image {name.name}")
+    with job.client() as client:
+        endpoints = discover_endpoints(
+            wish.name, wish.labels, get_page=lambda prefix: get_page(client, prefix)
+        )
+        failures = []
+        for endpoint in endpoints:
+            try:
+                return _download(job, client, endpoint, wish)
+            except FetchError as error:
+                failures.append(str(error))
+    raise FetchError("; ".join(failures))
+
+
+def _download(job: Job, client: Client, endpoint: Endpoint, wish: Wish | None) -> ImageRecord:
+    def get_archive(target: str) -> None:
+        job.report(f"remote fetching from URL {endpoint.aci!r}")
+        with client.get(endpoint.aci) as answer:
+            answer.save(target, limit=job.options.limit)
+
+    def get_signature(target: str) -> None:
+        with client.get(endpoint.signature) as answer:
+            answer.save(target, limit=SIGNATURE_LIMIT)
+
+    return _import(job, endpoint.aci, endpoint.aci, wish, get_archive, get_signature)
+
+
+def _import(
+    job: Job,
+    image: str,
+    source: str,
+    wish: Wish | None,
+    get_archive: Callable[[str], None],
+    get_signature: Callable[[str], None],
+) -> ImageRecord:
+    """Get signature and archive, check the one by the other, and let the store take it."""
+    with _scratch(job) as place:
+        archive = f"{place}/archive"
+        signer = None
+        if "image" in job.options.insecure:
+            job.report("warning: image signature verification has been disabled")
+            get_archive(archive)
+        else:
+            signer = _verified(job, image, wish, place, get_archive, get_signature)
+            job.report(f"signature verified:\n  {signer.user_id}")
+        record = job.store.import_aci(
+            archive,
+            source=source,
+            verified_by=signer.fingerprint if signer else "insecure",
+            label=image,
+            accept=lambda image_id, manifest: _accept(job, image, manifest, wish, signer),
+        )
+    return record
+
+
+def _verified(
+    job: Job,
+    image: str,
+    wish: Wish | None,
+    place: str,
+    get_archive: Callable[[str], None],
+    get_signature: Callable[[str], None],
+) -> Signer:
+    """Signature, a look at who made it, archive, the verdict."""
+    signature, archive = f"{place}/signature", f"{place}/archive"
+    keys = trusted_keys(job.paths, wish.name if wish else None)
+    if not keys and wish:
+        keys = _keys_by_discovery(job, wish.name)
+    try:
+        get_signature(signature)
+    except FetchError as error:
+        raise TrustError(
+            f"{image}: error opening signature file: {error}", hint=NO_SIGNATURE_HINT
+        ) from error
+    signatures.check_signer(signature, keys=keys, directory=place, image=image)
+    get_archive(archive)
+    return signatures.verify(archive, signature, keys=keys, directory=place, image=image)
+
+
+def _keys_by_discovery(job: Job, name: str) -> tuple[TrustedKey, ...]:
+    """Take up the keys that discovery offers for ``name``, when the user lets us or says yes."""
+    from rktsd.images.trust import Key, trust
+
+    confirm = job.options.confirm
+    if confirm is None and not job.options.trust_keys_from_https:
+        hint = f"rkt trust --prefix={name} takes the keys that its site offers"
+        raise TrustError(f"no trusted keys for image {name!r}", hint=hint)
+
+    def agreed(key: Key) -> bool:
+        if job.options.trust_keys_from_https and key.source.startswith("https://"):
+            return True
+        return confirm is not None and confirm(key)
+
+    insecure = job.options.insecure
+    trust(name, [], paths=job.paths, confirm=agreed, insecure=insecure, report=job.report)
+    return trusted_keys(job.paths, name)
+
+
+def _accept(
+    job: Job, image: str, manifest: ImageManifest, wish: Wish | None, signer: Signer | None
+) -> tuple[str, ...]:
+    """Refuse what is not what was asked for; the layers of the dependencies, topmost first."""
+    if signer is not None:
+        keys = trusted_keys(job.paths, manifest.name)
+        signatures.require_trusted(signer, keys, image=image)
+    if wish is not None:
+        check_wish(manifest, wish, image=image)
+    if manifest.path_whitelist:
+        raise Unsupported(f"{image}: pathWhitelist is not supported by this version")
+    return _dependency_layers(job, manifest)
+
+
+def check_wish(manifest: ImageManifest, wish: Wish, *, image: str) -> None:
+    """Raise BadInput unless name and labels of a fetched image are those asked for, in rkt's words."""
+    if manifest.name != wish.name:
+        raise BadInput(f'{image}: image name "{wish.name}" expected but "{manifest.name}" found')
+    found = {label.name: label.value for label in manifest.labels}
+    for name, value in wish.labels.items():
+        if name not in found:
+            raise BadInput(f'{image}: requested label "{name}" not provided by the image manifest')
+        if found[name] != value:
+            raise BadInput(
+                f'{image}: requested value for label "{name}": "{value}" '
+                f'differs from fetched aci label value: "{found[name]}"'
+            )
+
+
+def _dependency_layers(job: Job, manifest: ImageManifest) -> tuple[str, ...]:
+    """Layers of all dependencies, topmost first: a later one lies over an earlier one.
+
+    A layer that several dependencies bring counts once, at its topmost place; below that it could
+    change nothing.
+    """
+    if manifest.dependencies and (
+        manifest.name in job.trail or len(job.trail) >= MAX_DEPENDENCY_DEPTH
+    ):
+        way = " -> ".join((*job.trail, manifest.name))
+        raise BadInput(f"image {manifest.name}: its dependencies do not end: {way}")
+    inner = replace(
+        job,
+        trail=(*job.trail, manifest.name),
+        options=replace(job.options, signature=None),
+    )
+    layers: dict[str, None] = {}
+    for dependency in reversed(manifest.dependencies):
+        for layer in _dependency(inner, dependency).layers:
+            job.store.claim(layer)
+            layers.setdefault(layer)
+    return tuple(layers)
+
+
+def _dependency(job: Job, dependency: Dependency) -> ImageRecord:
+    text = str(ImageName(dependency.image_name, dependency.labels))
+    record = fetch_as(Reference(Kind.NAME, text, text), job)
+    wanted = dependency.image_id
+    if wanted and not (record.id.startswith(wanted) or wanted.startswith(record.id)):
+        raise TrustError(
+            f"dependency {text} of {job.trail[-1]}: image ID is {record.id}, not {wanted}"
+        )
+    return record
+
+
+@contextmanager
+def _scratch(job: Job) -> Iterator[str]:
+    """A directory that is gone afterwards, on the store's disk."""
+    with job.store.temporary("fetch") as place:
+        try:
+            os.mkdir(place, 0o700)
+        except OSError as error:
+            raise StoreError(f"cannot write {place}: {error.strerror}") from error
+        yield place

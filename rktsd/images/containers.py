@@ -1,0 +1,162 @@
+"""OCI and Docker images: from a registry or a layout into the store, every digest verified."""
+
+import os
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from rktsd.appc.names import host_labels
+from rktsd.appc.write import dumps, image_manifest_json
+from rktsd.errors import BadInput, FetchError, TrustError
+from rktsd.images import oci
+from rktsd.images.digests import Descriptor
+from rktsd.images.fetch import Job
+from rktsd.images.layout import Layout
+from rktsd.images.references import Reference, is_digest, parse_docker_name
+from rktsd.images.registry import Registry
+from rktsd.store.records import ImageRecord
+
+MAX_INDEX_DEPTH = 3
+
+
+class Source(Protocol):
+    """Where content comes from; both verify size and digest (TrustError)."""
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """A manifest or configuration."""
+
+    def save(self, descriptor: Descriptor, path: str) -> None:
+        """A layer, into the new file ``path``."""
+
+
+class Origin(NamedTuple):
+    """``where`` begins messages; ``source`` is how the store finds the image again."""
+
+    where: str
+    source: str
+    name: str
+    version: str | None
+    verified_by: str
+    annotations: Mapping[str, str]
+
+
+def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
+    """Pull an image from a registry. One not pinned by its digest has to be allowed."""
+    name = parse_docker_name(reference.target)
+    pinned = f"docker://{name.registry}/{name.repository}@sha256:…"
+    origin = Origin(
+        where=f"docker://{name}",
+        source=f"docker://{name}",
+        name=f"{name.registry}/{name.repository}",
+        version=name.tag,
+        verified_by=_trusted(job, f"docker://{name}", pinned, digest=name.digest),
+        annotations={
+            "appc.io/docker/originalname": reference.text,
+            "appc.io/docker/registryurl": name.registry,
+            "appc.io/docker/repository": name.repository,
+            "appc.io/docker/tag": name.tag or "",
+        },
+    )
+    with job.client() as client:
+        job.report(f"remote fetching from registry {name.registry}: {name.repository}")
+        registry = Registry(client, name)
+        top, data = registry.top()
+        return _pull(job, registry, top, data, origin)
+
+
+def fetch_layout(reference: Reference, job: Job) -> ImageRecord:
+    """Import an image from an OCI layout. One not pinned by its digest has to be allowed."""
+    directory, selector = os.path.abspath(reference.target), reference.selector
+    digest = selector if selector and is_digest(selector) else None
+    tag = None if digest else selector
+    where = f"oci:{directory}" + (f"@{digest}" if digest else f":{tag}" if tag else "")
+    origin = Origin(
+        where=where,
+        source=where,
+        name=os.path.basename(directory),
+        version=tag,
+        verified_by=_trusted(job, where, f"oci:{directory}@sha256:…", digest=digest),
+        annotations={
+            "appc.io/docker/originalname": reference.text,
+            "appc.io/docker/tag": tag or "",
+        },
+    )
+    job.report(f"using image from layout {directory}")
+    layout = Layout(directory)
+    top = layout.choose(selector)
+    return _pull(job, layout, top, layout.read(top), origin)
+
+
+def _trusted(job: Job, where: str, pinned: str, *, digest: str | None) -> str:
+    """Why the image may be believed. Raises TrustError with both ways out."""
+    if digest:
+        return "digest"
+    if "image" in job.options.insecure:
+        job.report("warning: image signature verification has been disabled")
+        return "insecure"
+    raise TrustError(
+        f"{where}: nothing vouches for this image",
+        hint=f"name it by its digest, {pinned}, or allow it with --insecure-options=image",
+    )
+
+
+def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin) -> ImageRecord:
+    manifest, descriptor = _manifest(source, top, data, where=origin.where)
+    image = oci.read_manifest(manifest, origin.where)
+    total = sum(layer.size for layer in image.layers)
+    if total > job.options.limit:
+        raise FetchError(
+            f"{origin.where}: {total} bytes are more than the limit of {job.options.limit}"
+        )
+    config_bytes = source.read(image.config)
+    config = oci.read_config(config_bytes, f"{origin.where}: config", layers=len(image.layers))
+    appc = oci.to_appc(
+        config,
+        name=origin.name,
+        version=origin.version,
+        annotations={
+            **origin.annotations,
+            "appc.io/docker/imageid": image.config.digest,
+            "appc.io/docker/manifesthash": descriptor.digest,
+        },
+        manifest_annotations=image.annotations,
+    )
+    for layer, diff_id in zip(image.layers, config.diff_ids, strict=True):
+        _layer(job, source, layer, diff_id, where=origin.where)
+    layers = dict.fromkeys(diff_id.replace(":", "-", 1) for diff_id in reversed(config.diff_ids))
+    record = ImageRecord(
+        id=oci.image_id(manifest),
+        name=appc.name,
+        labels=appc.labels,
+        kind="oci",
+        layers=tuple(layers),
+        size=len(manifest) + len(config_bytes) + total,
+        import_time=0,
+        last_used=0,
+        source=origin.source,
+        verified_by=origin.verified_by,
+    )
+    extra = {"oci-manifest": manifest, "oci-config": config_bytes}
+    return job.store.add_image(record, dumps(image_manifest_json(appc)).encode(), extra=extra)
+
+
+def _manifest(
+    source: Source, top: Descriptor, data: bytes, *, where: str
+) -> tuple[bytes, Descriptor]:
+    """Follow indexes to the manifest of the image for this machine."""
+    host = host_labels()
+    for _ in range(MAX_INDEX_DEPTH):
+        if oci.media_type_of(data, where, said=top.media_type) not in oci.INDEXES:
+            return data, top
+        top = oci.choose_platform(data, where, os=host["os"], arch=host["arch"])
+        data = source.read(top)
+    raise BadInput(f"{where}: indexes nested more than {MAX_INDEX_DEPTH} deep")
+
+
+def _layer(job: Job, source: Source, layer: Descriptor, diff_id: str, *, where: str) -> None:
+    """Get and unpack a layer, unless it is stored."""
+    if job.store.claim(diff_id):
+        return
+    job.report(f"downloading layer {layer.digest} ({layer.size} bytes)")
+    with job.store.temporary("layer") as path:
+        source.save(layer, path)
+        job.store.import_layer(path, diff_id=diff_id, label=f"{where}: layer {layer.digest}")

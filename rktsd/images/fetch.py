@@ -1,0 +1,122 @@
+"""``fetch``: from what somebody wrote to an image that is verified and stored.
+
+The pull policies are rkt's. This module stays light, because a pod whose images are stored starts
+through it: what speaks to the network is imported when there is something to get.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rktsd.errors import NotFound, UsageError
+from rktsd.images.references import Kind, Reference, parse_reference
+from rktsd.paths import Paths
+from rktsd.store.records import ImageRecord
+from rktsd.store.store import Store
+
+if TYPE_CHECKING:
+    from rktsd.images.http import Client
+    from rktsd.images.trust import Key
+
+POLICIES = ("new", "update", "never")
+MAX_ARCHIVE = 32 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """How to fetch; ``insecure`` are words of --insecure-options (image, tls, http, pubkey).
+
+    ``signature`` is a file beside a local ACI. ``confirm`` is asked about keys that discovery
+    offers, None when there is nobody to ask. ``limit`` is the most bytes an archive may have.
+    """
+
+    pull_policy: str = "new"
+    insecure: frozenset[str] = frozenset()
+    signature: str | None = None
+    trust_keys_from_https: bool = False
+    confirm: "Callable[[Key], bool] | None" = None
+    limit: int = MAX_ARCHIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a fetch works with; ``trail`` are the images whose dependency is being fetched."""
+
+    store: Store
+    paths: Paths
+    options: FetchOptions
+    report: Callable[[str], None]
+    trail: tuple[str, ...] = ()
+
+    def client(self) -> "AbstractContextManager[Client]":
+        """Connections for this fetch."""
+        from rktsd.images.http import Client
+
+        return Client(self.paths, insecure=self.options.insecure)
+
+
+def fetch(
+    reference: str,
+    store: Store,
+    *,
+    paths: Paths,
+    options: FetchOptions,
+    report: Callable[[str], None],
+) -> ImageRecord:
+    """The image that ``reference`` means, verified and in the store.
+
+    Policy ``new`` takes a stored image when there is one, ``update`` asks the remote side, ``never``
+    takes stored images only; local files and layouts are always imported. ``report`` gets a line
+    for everything worth telling. Raises NotFound, FetchError, TrustError, BadInput, StoreError,
+    Unsupported; the store then holds at most dependencies that are complete and verified.
+    """
+    if options.pull_policy not in POLICIES:
+        words = ", ".join(POLICIES)
+        raise UsageError(f"pull policy {options.pull_policy!r}: not one of {words}")
+    return fetch_as(
+        parse_reference(reference, is_file=os.path.isfile), Job(store, paths, options, report)
+    )
+
+
+def fetch_as(reference: Reference, job: Job) -> ImageRecord:
+    """``fetch`` for a reference that is parsed; dependencies come back here."""
+    kind, policy = reference.kind, job.options.pull_policy
+    if kind is Kind.ID:
+        return job.store.find(reference.target)
+    if kind is Kind.FILE:
+        from rktsd.images.aci import fetch_file
+
+        return fetch_file(reference, job)
+    if kind is Kind.LAYOUT:
+        from rktsd.images.containers import fetch_layout
+
+        return fetch_layout(reference, job)
+    if policy != "update":
+        stored = _stored(reference, job.store)
+        if stored is not None:
+            what = {Kind.NAME: "image name", Kind.URL: "url", Kind.DOCKER: "docker image"}[kind]
+            job.report(f"using image from local store for {what} {reference.text}")
+            return stored
+        if policy == "never":
+            raise NotFound(
+                f"image {reference.text!r} is not in the store, and the pull policy is never"
+            )
+    if kind is Kind.DOCKER:
+        from rktsd.images.containers import fetch_docker
+
+        return fetch_docker(reference, job)
+    from rktsd.images.aci import fetch_name, fetch_url
+
+    return fetch_name(reference, job) if kind is Kind.NAME else fetch_url(reference, job)
+
+
+def _stored(reference: Reference, store: Store) -> ImageRecord | None:
+    if reference.kind is Kind.NAME:
+        try:
+            return store.find(reference.target)
+        except NotFound:
+            return None
+    prefix = "docker://" if reference.kind is Kind.DOCKER else ""
+    return store.find_source(f"{prefix}{reference.target}")

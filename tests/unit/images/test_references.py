@@ -1,0 +1,127 @@
+"""What may be written to mean an image."""
+
+import pytest
+
+from rktsd.errors import BadInput, RktError, Unsupported
+from rktsd.images.references import DockerName, Kind, parse_docker_name, parse_reference
+
+DIGEST = f"sha256:{'0a' * 32}"
+
+
+def nothing_exists(path: str) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "target"),
+    [
+        ("sha512-abcdef", Kind.ID, "sha512-abcdef"),
+        ("/srv/app", Kind.FILE, "/srv/app"),
+        ("/srv/app:v1", Kind.FILE, "/srv/app:v1"),
+        ("./app", Kind.FILE, "./app"),
+        ("images/./app", Kind.FILE, "images/./app"),
+        ("app.aci", Kind.FILE, "app.aci"),
+        ("file:///srv/my%20app.aci", Kind.FILE, "/srv/my app.aci"),
+        ("https://example.com/a.aci", Kind.URL, "https://example.com/a.aci"),
+        ("https://example.com/a.aci?x=1", Kind.URL, "https://example.com/a.aci?x=1"),
+        ("http://example.com:8080/a.aci", Kind.URL, "http://example.com:8080/a.aci"),
+        ("example.com/app", Kind.NAME, "example.com/app"),
+        ("example.com/app:v1,os=linux", Kind.NAME, "example.com/app:v1,os=linux"),
+        ("my-app:v1", Kind.NAME, "my-app:v1"),
+        ("app.aci:v1", Kind.NAME, "app.aci:v1"),
+        ("docker://busybox", Kind.DOCKER, "registry-1.docker.io/library/busybox:latest"),
+        ("docker:quay.io/a/b:1", Kind.DOCKER, "quay.io/a/b:1"),
+    ],
+)
+def test_kinds(text: str, kind: Kind, target: str) -> None:
+    found = parse_reference(text, is_file=nothing_exists)
+    assert (found.kind, found.target, found.text) == (kind, target, text)
+
+
+def test_an_existing_file_wins_over_a_name() -> None:
+    assert parse_reference("app", is_file=lambda path: path == "app").kind is Kind.FILE
+    assert parse_reference("app:v1", is_file=lambda path: True).kind is Kind.FILE
+    assert parse_reference("app", is_file=nothing_exists).kind is Kind.NAME
+
+
+@pytest.mark.parametrize(
+    ("text", "directory", "selector"),
+    [
+        ("oci:/srv/web", "/srv/web", None),
+        ("oci:/srv/web:v1", "/srv/web", "v1"),
+        ("oci:/srv/a:b/web", "/srv/a:b/web", None),
+        ("oci:web:latest", "web", "latest"),
+        (f"oci:/srv/web@{DIGEST}", "/srv/web", DIGEST),
+    ],
+)
+def test_layouts(text: str, directory: str, selector: str | None) -> None:
+    found = parse_reference(text, is_file=nothing_exists)
+    assert (found.kind, found.target, found.selector) == (Kind.LAYOUT, directory, selector)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        ("a b", "spaces"),
+        ("a\nb", "spaces or control"),
+        ("sha512-", "too short"),
+        ("sha512-XYZ", "lower-case hex"),
+        ("https://example.com/app.tar", "does not end in .aci"),
+        ("https:///app.aci", "names no host"),
+        ("https://host:99999/app.aci", "Port out of range"),
+        ("https://me:secret@example.com/a.aci", "credentials in a URL"),
+        ("file://elsewhere/a.aci", "names a host"),
+        ("oci:", "oci:DIRECTORY"),
+        ("oci:/srv/web:", "oci:DIRECTORY"),
+        ("oci:/srv/web@sha256:12", "not a digest"),
+        ("docker://UPPER", "repository"),
+        ("docker://example.com/", "repository"),
+        ("docker://example.com/a//b", "repository"),
+        ("docker://example.com/../b", "repository"),
+        ("docker://exa mple.com/a", "spaces"),
+        ("docker://a:", "not a tag"),
+        (f"docker://a@{DIGEST}0", "not a digest"),
+        ("docker://-bad.example/a", "name of a registry"),
+        ("docker://a:.v1", "not a tag"),
+    ],
+)
+def test_what_means_nothing_is_refused(text: str, message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_reference(text, is_file=nothing_exists)
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["oci-archive", "docker-archive", "docker-daemon", "cimd"])
+def test_other_transports_are_refused_by_name(scheme: str) -> None:
+    with pytest.raises(Unsupported, match=f"{scheme}: is not supported"):
+        parse_reference(f"{scheme}:/srv/x", is_file=nothing_exists)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("busybox", DockerName("registry-1.docker.io", "library/busybox", "latest", None)),
+        ("me/tool:1.2", DockerName("registry-1.docker.io", "me/tool", "1.2", None)),
+        ("docker.io/nginx", DockerName("registry-1.docker.io", "library/nginx", "latest", None)),
+        ("index.docker.io/a/b", DockerName("registry-1.docker.io", "a/b", "latest", None)),
+        ("localhost/a", DockerName("localhost", "a", "latest", None)),
+        ("localhost:5000/a/b_c", DockerName("localhost:5000", "a/b_c", "latest", None)),
+        ("[::1]:5000/a", DockerName("[::1]:5000", "a", "latest", None)),
+        ("quay.io/a/b/c:x", DockerName("quay.io", "a/b/c", "x", None)),
+        (f"quay.io/a@{DIGEST}", DockerName("quay.io", "a", None, DIGEST)),
+        (f"quay.io/a:v1@{DIGEST}", DockerName("quay.io", "a", "v1", DIGEST)),
+    ],
+)
+def test_docker_names(text: str, expected: DockerName) -> None:
+    found = parse_docker_name(text)
+    assert found == expected
+    assert parse_docker_name(str(found)) == found
+    assert found.version == (expected.digest or expected.tag)
+
+
+def test_every_refusal_is_an_error_for_the_user() -> None:
+    for text in ("", "\0", "docker://\ud800", "https://[/x.aci", "oci:@", "sha512-\u00b2"):
+        with pytest.raises(RktError):
+            parse_reference(text, is_file=nothing_exists)
