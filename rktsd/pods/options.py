@@ -25,6 +25,7 @@ _GROUPS = {"all-fetch": _ALL_FETCH, "all-run": _ALL_RUN, "all": _ALL_FETCH | _AL
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _DOMAIN = re.compile(r"\.|[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_.])?")
+_HOST_ENTRY = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(:\S+)?")
 _OPTION = re.compile(r"\S+")
 _PROPERTY = re.compile(r"[A-Z][A-Za-z0-9]*")
@@ -91,9 +92,8 @@ class PodOptions:
 
     def to_json(self) -> dict[str, object]:
         """A JSON object of what is set, for ``from_json``."""
-        return _set(
+        return {"network": list(self.networks)} | _set(
             {
-                "network": list(self.networks),
                 "hostname": self.hostname,
                 "dns": list(self.dns),
                 "dns-search": list(self.dns_search),
@@ -225,7 +225,7 @@ def _dns(place: Cursor) -> tuple[str, ...]:
 def _hosts(place: Cursor) -> tuple[str, ...]:
     if isinstance(place.value, dict):
         for name, each in place.members():
-            _match(each._replace(value=name), _DOMAIN, "a host name")
+            _match(each._replace(value=name), _HOST_ENTRY, "a host name")
         return tuple(f"{read.address(each)}={name}" for name, each in place.members())
     for each in _one_or_more(place):
         if each.value == "host":
@@ -234,7 +234,7 @@ def _hosts(place: Cursor) -> tuple[str, ...]:
         if not equals:
             raise each.wrong("an entry of the form IP=NAME")
         read.address(each._replace(value=address))
-        _match(each._replace(value=name), _DOMAIN, "a host name")
+        _match(each._replace(value=name), _HOST_ENTRY, "a host name")
     return _alone(place, tuple(each.text() for each in _one_or_more(place)), ("host",))
 
 
