@@ -2,6 +2,7 @@
 
 import glob
 import os
+import subprocess
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -70,6 +71,19 @@ def bare_box(pytestconfig: pytest.Config) -> Iterator[BoxFactory]:
 def make_box(bare_box: BoxFactory, deb: str) -> BoxFactory:
     """Makes boxes of a test's own with the package installed, to switch off or break."""
     return lambda *arguments, **options: bare_box(*arguments, **{"debs": [deb], **options})
+
+
+@pytest.fixture(scope="session")
+def debian13() -> str:
+    """A Debian 13 tree (systemd 257) to boot; made once, kept in $RKTSD_CACHE or tests/.cache."""
+    cache = os.environ.get("RKTSD_CACHE") or os.path.join(_REPOSITORY, "tests", ".cache")
+    root = os.path.join(cache, "trixie")
+    script = os.path.join(_REPOSITORY, "tests", "box", "debian-root")
+    done = subprocess.run(["sh", script, "trixie", root], capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = f"{done.stdout}{done.stderr}".splitlines()
+        pytest.fail("debian-root: " + "\n".join(lines[-20:]), pytrace=False)
+    return root
 
 
 @pytest.hookimpl(hookwrapper=True)

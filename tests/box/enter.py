@@ -48,8 +48,9 @@ def _join_cgroups() -> None:
         ]
     for directory in directories:
         os.makedirs(directory, exist_ok=True)
-        with open(f"{directory}/cgroup.procs", "w", encoding="ascii") as file:
-            file.write("0")
+        descriptor = os.open(f"{directory}/cgroup.procs", os.O_WRONLY)
+        os.write(descriptor, b"0")
+        os.close(descriptor)
 
 
 def _child(pidfd: int, terminal: int | None, command: list[str]) -> None:
@@ -112,6 +113,8 @@ def _leave(status: int) -> None:
 
 
 def main() -> None:
+    # execvp would import what this needs, in the box
+    os.get_exec_path()
     pidfd, mode, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     _setns(pidfd, _NEWNS | _OTHERS)
     master = slave = None
@@ -121,7 +124,7 @@ def main() -> None:
     if child == 0:
         try:
             _child(pidfd, slave, command)
-        except OSError as error:
+        except Exception as error:
             sys.stderr.write(f"cannot enter the box: {error}\n")
         finally:
             os._exit(125)

@@ -59,17 +59,14 @@ def main() -> NoReturn:
         syscalls.mount("proc", "/proc", kind="proc")
     with open("/proc/self/cgroup", encoding="ascii") as file:
         found = cgroups.parse(file.read())
-    hierarchies = cgroups.wanted(found, _mode(spec, found))
+    mode, delegate = _mode(spec, found)
+    hierarchies = cgroups.wanted(found, mode)
     with open(os.path.join(spec.work, "cgroups"), "w", encoding="utf-8") as file:
         json.dump({"name": spec.name, "hierarchies": hierarchies}, file)
     child = -1
     try:
-        directories = cgroups.create(
-            hierarchies,
-            _mounted_top(spec.work),
-            spec.name,
-            delegate=not any(cgroups.has_controllers(item) for item in found),
-        )
+        top = _mounted_top(spec.work)
+        directories = cgroups.create(hierarchies, top, spec.name, delegate=delegate)
         child = os.fork()
         if child == 0:
             syscalls.die_with_parent(signal.SIGKILL)
@@ -95,14 +92,16 @@ def _descriptors() -> list[int]:
     return found
 
 
-def _mode(spec: Spec, found: list[cgroups.Hierarchy]) -> str:
-    if spec.cgroup != "auto":
-        return spec.cgroup
-    legacy = any(cgroups.has_controllers(item) for item in found)
+def _mode(spec: Spec, found: list[cgroups.Hierarchy]) -> tuple[str, bool]:
+    """The mode of the box, and whether the host keeps its controllers in v2."""
     host_unified = os.path.exists("/sys/fs/cgroup/cgroup.procs")
-    # from 256 on systemd refuses to boot with cgroup v1
-    old = 0 < tree.systemd_version(spec.root) < 256
-    return "hybrid" if legacy and old and not host_unified else "unified"
+    legacy = any(cgroups.has_controllers(item) for item in found) and not host_unified
+    mode = spec.cgroup
+    if mode == "auto":
+        # from 256 on systemd refuses to boot with cgroup v1
+        old = 0 < tree.systemd_version(spec.root) < 256
+        mode = "hybrid" if legacy and old else "unified"
+    return mode, not legacy
 
 
 if __name__ == "__main__":
