@@ -98,7 +98,7 @@ def traces() -> dict[str, list[str]]:
         kept = (name for name in names if name not in ("lock", "last_reserved_ip.0"))
         files += [f"{directory}/{name}" for name in kept]
     return {
-        "links": _lines("ip", "-o", "link"),
+        "links": [line.split()[1] for line in _lines("ip", "-o", "link")],
         "routes": _lines("ip", "-4", "route", "show", "table", "all"),
         "rules": [line for line in _lines("iptables-save") if _is_own(line)],
         "namespaces": sorted(os.listdir("/run/netns")),
