@@ -49,5 +49,5 @@ install-units:
 	test -n "$(DESTDIR)" || { systemd-sysusers rkt.conf && systemd-tmpfiles --create rkt.conf && systemctl daemon-reload; }
 
 clean:
-	rm -rf build dist .lint .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist tests/.cache .lint .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
