@@ -121,14 +121,13 @@ def _import(
         else:
             signer = _verified(job, image, wish, place, get_archive, get_signature)
             job.report(f"signature verified:\n  {signer.user_id}")
-        record = job.store.import_aci(
+        return job.store.import_aci(
             archive,
             source=source,
             verified_by=signer.fingerprint if signer else "insecure",
             label=image,
             accept=lambda image_id, manifest: _accept(job, image, manifest, wish, signer),
         )
-    return record
 
 
 def _verified(
@@ -189,7 +188,7 @@ def _accept(
 
 
 def check_wish(manifest: ImageManifest, wish: Wish, *, image: str) -> None:
-    """Raise BadInput unless name and labels of a fetched image are those asked for, in rkt's words."""
+    """Raise BadInput, in rkt's words, unless name and labels are those that were asked for."""
     if manifest.name != wish.name:
         raise BadInput(f'{image}: image name "{wish.name}" expected but "{manifest.name}" found')
     found = {label.name: label.value for label in manifest.labels}

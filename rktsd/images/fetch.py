@@ -67,10 +67,10 @@ def fetch(
 ) -> ImageRecord:
     """The image that ``reference`` means, verified and in the store.
 
-    Policy ``new`` takes a stored image when there is one, ``update`` asks the remote side, ``never``
-    takes stored images only; local files and layouts are always imported. ``report`` gets a line
-    for everything worth telling. Raises NotFound, FetchError, TrustError, BadInput, StoreError,
-    Unsupported; the store then holds at most dependencies that are complete and verified.
+    Policy ``new`` takes a stored image when there is one, ``update`` asks the remote side,
+    ``never`` takes stored images only; local files and layouts are always imported. ``report`` gets
+    a line for everything worth telling. Raises NotFound, FetchError, TrustError, BadInput,
+    StoreError, Unsupported; the store then holds at most dependencies, complete and verified.
     """
     if options.pull_policy not in POLICIES:
         words = ", ".join(POLICIES)
