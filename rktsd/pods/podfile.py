@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 
 from rktsd.appc import isolators, names, read
-from rktsd.appc.cursor import MAX_BYTES, Cursor, check_tree, decode_json
+from rktsd.appc.cursor import Cursor, check_tree, decode_json
 from rktsd.appc.types import (
     Isolator,
     NameValue,
@@ -21,7 +21,7 @@ from rktsd.appc.types import (
 from rktsd.errors import BadInput
 from rktsd.host import files
 from rktsd.paths import Paths
-from rktsd.pods.locate import find_pod_file
+from rktsd.pods.locate import MAX_POD_FILE, find_pod_file
 from rktsd.pods.options import (
     AppOptions,
     PodOptions,
@@ -62,7 +62,7 @@ class PodFile:
 
 
 def find(paths: Paths, pod: str) -> str:
-    """The file of ``pod``: its own (.toml or .json), or for ``web@1`` the template ``web@``.
+    """The file of ``pod``, as ``locate.find_pod_file``, with the name checked wholly.
 
     Raises NotFound naming the candidates, BadInput for a bad name or when both forms exist.
     """
@@ -73,7 +73,7 @@ def find(paths: Paths, pod: str) -> str:
 def load(paths: Paths, pod: str) -> PodFile:
     """Find, read and check the file of ``pod``. Raises NotFound, BadInput, StoreError."""
     path = find(paths, pod)
-    return parse(files.read_limited(path, MAX_BYTES), path, pod=pod)
+    return parse(files.read_limited(path, MAX_POD_FILE), path, pod=pod)
 
 
 def parse(text: bytes, path: str, *, pod: str) -> PodFile:
