@@ -31,7 +31,9 @@ class Scratch:
                     break
         except OSError as error:
             raise StoreError(f"cannot write to {parent}: {error.strerror}") from error
-        # Without this a default ACL of the administrator's would reach into images.
+        # Neither a set-group-ID store (group rkt) nor a default ACL is to reach into images.
+        os.chown(self.path, -1, os.getegid())
+        os.chmod(self.path, 0o700)
         with contextlib.suppress(OSError):
             os.removexattr(self.path, "system.posix_acl_default")
 

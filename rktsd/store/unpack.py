@@ -51,6 +51,11 @@ def unpack(
         "limits": asdict(limits or Limits()),
         "label": label,
     }
+    try:
+        os.chown(root, 0, 0)
+        os.chmod(root, 0o755)
+    except OSError as error:
+        raise StoreError(f"cannot unpack into {root}: {error.strerror}") from error
     # -I keeps the environment and the current directory of whoever called us out of the child.
     home = os.path.dirname(os.path.dirname(os.path.abspath(rktsd.__file__)))
     program = (

@@ -196,7 +196,8 @@ class Writer:
         path = b"/" + parent
         try:
             directory = os.open(path, _OPEN_DIRECTORY)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            # Missing, or what is there is our own whiteout.
             self._make_parents(parent)
             directory = os.open(path, _OPEN_DIRECTORY)
         os.close(self._directory)
