@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from rktsd.appc import read, write
+from rktsd.appc.cursor import Cursor, decode_json
 from rktsd.appc.types import ImageManifest, PodManifest
 from rktsd.host.files import read_limited
 from rktsd.pods.options import PodOptions
 from rktsd.store.records import ImageRecord
 
-_LIMIT = 16 << 20
+_LIMIT = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,12 @@ def app_image(record: ImageRecord, manifest: bytes) -> AppImage:
 def load(directory: str) -> PodSpec:
     """The spec in a pod's directory. Raises NotFound, StoreError or BadInput naming the file."""
     manifest = read_limited(f"{directory}/pod", _LIMIT)
-    options = json.loads(read_limited(f"{directory}/options", _LIMIT))
-    images = json.loads(read_limited(f"{directory}/images", _LIMIT))
+    options = decode_json(read_limited(f"{directory}/options", _LIMIT), f"{directory}/options")
+    images = decode_json(read_limited(f"{directory}/images", _LIMIT), f"{directory}/images")
     return PodSpec(
         manifest=read.pod_manifest(manifest, f"{directory}/pod"),
-        options=PodOptions.from_json(options, f"{directory}/options"),
-        images={name: _image(value, directory) for name, value in images.items()},
+        options=PodOptions.from_json(options.value, f"{directory}/options"),
+        images={name: _image(place) for name, place in images.members()},
     )
 
 
@@ -93,12 +94,11 @@ def _image_json(image: AppImage) -> dict[str, Any]:
     }
 
 
-def _image(value: dict[str, Any], directory: str) -> AppImage:
-    manifest = json.dumps(value["manifest"]).encode()
+def _image(place: Cursor) -> AppImage:
     return AppImage(
-        id=value["id"],
-        kind=value["kind"],
-        layers=tuple(value["layers"]),
-        verified_by=value["verified_by"],
-        manifest=read.image_manifest(manifest, f"{directory}/images"),
+        id=place.get("id").text(),
+        kind=place.get("kind").text(),
+        layers=tuple(layer.text() for layer in place.get("layers").elements()),
+        verified_by=place.get("verified_by").text(),
+        manifest=read.image_manifest_at(place.get("manifest")),
     )

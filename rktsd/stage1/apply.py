@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 from rktsd.errors import StoreError, SystemdError
+from rktsd.systemd.bus import UnitExists
+from rktsd.systemd.names import failure_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktsd.stage1.types import PodPlan
     from rktsd.systemd.bus import Bus
+
+_COLLECTION_PATIENCE = 5.0
 
 
 def write_bundles(plan: PodPlan) -> None:
@@ -36,7 +41,9 @@ def write_bundles(plan: PodPlan) -> None:
 
 def write_unit_list(plan: PodPlan) -> None:
     """Leave word of every unit of the pod, for whoever stops or reaps it. Before they exist."""
-    units = [plan["barrier"]["name"], *(unit["name"] for unit in reversed(plan["units"]))]
+    # A failure unit still waiting would hold the failed app's unit, and that the next start.
+    units = [failure_unit(plan["pod"]), plan["barrier"]["name"]]
+    units += [unit["name"] for unit in reversed(plan["units"])]
     _write(f"{plan['run_directory']}/units", "".join(f"{unit}\n" for unit in units))
 
 
@@ -46,14 +53,24 @@ def launch(plan: PodPlan, bus: Bus) -> None:
     Raises SystemdError when systemd refuses a unit, or when an app could not be started; what did
     start is then the reaper's to stop.
     """
-    barrier = plan["barrier"]
-    job = bus.start_transient(
-        (barrier["name"], barrier["properties"]),
-        [(unit["name"], unit["properties"]) for unit in plan["units"]],
-    )
-    result = bus.wait(job)
+    result = bus.wait(_queue(plan, bus))
     if result != "done":
         raise SystemdError(f"pod {plan['pod']}: {_reason(plan)}")
+
+
+def _queue(plan: PodPlan, bus: Bus) -> bytes:
+    barrier = plan["barrier"]
+    main = (barrier["name"], barrier["properties"])
+    auxiliaries = [(unit["name"], unit["properties"]) for unit in plan["units"]]
+    deadline = time.monotonic() + _COLLECTION_PATIENCE
+    while True:
+        try:
+            return bus.start_transient(main, auxiliaries)
+        except UnitExists:
+            # systemd collects ended units when it comes to it, a little after their last job.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _reason(plan: PodPlan) -> str:

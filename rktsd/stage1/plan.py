@@ -8,6 +8,7 @@ nothing wants it any more (StopWhenUnneeded=).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rktsd import paths
 from rktsd.appc import isolators
@@ -17,7 +18,9 @@ from rktsd.stage1 import bundle
 from rktsd.stage1.mounts import BindMount, app_mounts
 from rktsd.stage1.types import AppFacts, BundlePlan, PodFacts, PodPlan, UnitPlan
 from rktsd.systemd import names, properties
-from rktsd.systemd.bus import Property
+
+if TYPE_CHECKING:
+    from rktsd.systemd.bus import Property
 
 DEFAULT_STOP_TIMEOUT = 10.0
 """Seconds between SIGTERM and SIGKILL, as Docker and Podman have it."""
@@ -178,6 +181,8 @@ def _app_unit(pod: PodFacts, facts: AppFacts, bundle_directory: str) -> UnitPlan
             "aay",
             [
                 f"OBJECT_SYSTEMD_UNIT={pod_unit}",
+                # A process that is gone before journald looks at it has a unit but no slice.
+                f"OBJECT_SYSTEMD_UNIT={names.pod_slice(pod.name)}",
                 f"RKT_POD={pod.name}",
                 f"RKT_POD_UUID={pod.uuid}",
                 f"RKT_APP={name}",
@@ -190,7 +195,7 @@ def _app_unit(pod: PodFacts, facts: AppFacts, bundle_directory: str) -> UnitPlan
         ("ExecStopPost", "a(sasb)", [(record[0], record, False)]),
     ]
     if pod.on_app_failure == "stop":
-        chosen.append(("OnFailure", "as", [f"rkt-failed@{pod.name}.service"]))
+        chosen.append(("OnFailure", "as", [names.failure_unit(pod.name)]))
     chosen += _resources(facts.app.isolators, pod)
     chosen += _settings(facts.systemd or {}, f"app {name}: systemd", slice=False)
     return {"name": names.app_unit(pod.name, name), "properties": _last_wins(chosen)}

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from rktsd.appc.types import App, PodManifest, RuntimeApp
-from rktsd.systemd.bus import Property
+
+if TYPE_CHECKING:
+    from rktsd.systemd.bus import Property
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ to signal callbacks; both are guarded here, and nowhere else in the project is p
 
 from __future__ import annotations
 
+import errno
 import select
 import sys
 import time
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 DESTINATION = b"org.freedesktop.systemd1"
 MANAGER_PATH = b"/org/freedesktop/systemd1"
 MANAGER = b"org.freedesktop.systemd1.Manager"
+
+
+class UnitExists(SystemdError):
+    """A transient unit of that name is loaded still."""
+
 
 _ARRAY, _VARIANT, _STRUCT, _STRING = ord("a"), ord("v"), ord("r"), ord("s")
 _END = (-1, None)
@@ -134,7 +140,8 @@ class Bus:
                 DESTINATION, path, interface, method, list(arguments)
             ).body
         except DBusBaseError as error:
-            raise SystemdError(_message(error)) from error
+            kind = UnitExists if error.errno == -errno.EEXIST else SystemdError
+            raise kind(_message(error)) from error
 
     def _manager(self, method: bytes, signature: bytes = b"", values: Sequence[Any] = ()) -> Any:
         checked = _checked(list(values), method.decode())
@@ -198,7 +205,7 @@ class Bus:
         self._manager(b"KillUnit", b"ssi", [unit, who, signal])
 
     def wait(self, job: bytes, timeout: float | None = None) -> str:
-        """How a job ended: done, failed, dependency, canceled, timeout; empty after ``timeout`` s."""
+        """How a job ended: done, failed, dependency, canceled…; empty after ``timeout`` s."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while job not in self._results:
             remaining = None if deadline is None else deadline - time.monotonic()

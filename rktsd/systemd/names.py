@@ -23,6 +23,11 @@ def app_unit(pod: str, app: str) -> str:
     return f"rkt-{pod.replace('@', ':')}.{app}.service"
 
 
+def failure_unit(pod: str) -> str:
+    """The unit that stops the pod when an app has failed."""
+    return f"rkt-failed@{pod}.service"
+
+
 def barrier_unit(pod: str) -> str:
     """The unit whose start job ends when all apps are started. No app is called ``_up``."""
     return f"rkt-{pod.replace('@', ':')}._up.service"
