@@ -84,7 +84,8 @@ def _relay(master: int) -> None:
     signal.signal(signal.SIGWINCH, lambda *_: _copy_size(0, master))
     _copy_size(0, master)
     saved = termios.tcgetattr(0)
-    tty.setraw(0)
+    # what was typed ahead is kept
+    tty.setraw(0, termios.TCSADRAIN)
     try:
         while True:
             readable, _, _ = select.select([0, master], [], [])
