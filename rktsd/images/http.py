@@ -108,7 +108,7 @@ class Client:
         self.insecure = insecure
         self._config_dirs = paths.config_dirs()
         self._hosts: set[str] = set()
-        self._session = requests.Session()
+        self._session = _Session()
         # Nothing from ~/.netrc, no certificates by environment variable; proxies are asked for.
         self._session.trust_env = False
         self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
@@ -222,6 +222,13 @@ class Client:
             self._session.mount(f"https://{netloc.lower()}/", _PrivateAuthorities(found))
 
 
+class _Session(requests.Session):
+    """Redirects are ours: requests reads their bodies to the end even when told to leave them."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """No redirect is requests' to follow."""
+
+
 class _PrivateAuthorities(requests.adapters.HTTPAdapter):
     """Connections that trust the certificates in ``files`` beside the system's."""
 
@@ -288,9 +295,10 @@ def _reason(error: BaseException) -> str:
         if isinstance(found, ssl.SSLCertVerificationError):
             return f"certificate not accepted: {found.verify_message}"
     for found in seen:
-        if isinstance(found, (TimeoutError, urllib3.exceptions.TimeoutError, requests.Timeout)):
-            return "timed out"
-    for found in seen:
         if isinstance(found, OSError) and isinstance(found.strerror, str) and found.strerror:
             return found.strerror
+    # Last, since urllib3 takes every failed connection for a kind of time-out.
+    for found in seen:
+        if isinstance(found, (TimeoutError, urllib3.exceptions.TimeoutError, requests.Timeout)):
+            return "timed out"
     return " ".join(str(seen[-1] if seen else error).split())[:200] or type(error).__name__

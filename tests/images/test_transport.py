@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,12 @@ def test_redirect_loops_end(world: World) -> None:
     assert answers(world, content) == f"{URL}: more than {MAX_REDIRECTS} redirects"
 
 
+def test_the_body_of_a_redirect_is_not_read(world: World) -> None:
+    target = "https://example.com/b.aci"
+    endless = Answer(b"x" * 4096, status=302, headers={"Location": target}, endless=True)
+    assert answers(world, {"/a.aci": endless}).startswith(f"{target}: the server answered 404")
+
+
 def test_redirects_are_followed_to_another_host_but_not_to_http(world: World) -> None:
     content: dict[str, Content] = {
         "/a.aci": redirect("https://other.example/b.aci"),
@@ -80,8 +87,10 @@ def test_redirects_are_followed_to_another_host_but_not_to_http(world: World) ->
         assert world.fetch(URL, insecure=["image"]).source == URL
     message = answers(world, content, "https://example.com/c.aci")
     assert message.startswith("http://example.com/b.aci: http is refused")
-    for name in "def":
-        assert "URL" in answers(world, content, f"https://example.com/{name}.aci") or name == "f"
+    for name in "de":
+        message = answers(world, content, f"https://example.com/{name}.aci")
+        assert "not an https URL without user name and password" in message
+    assert "redirects to 'https://[broken/'" in answers(world, content, "https://example.com/f.aci")
 
 
 def test_http_is_refused_unless_allowed(world: World) -> None:
@@ -114,7 +123,7 @@ def test_a_certificate_for_another_name_is_refused(world: World) -> None:
     try:
         with HttpsSite({"/a.aci": b""}, other, port=443), world.store_unchanged():
             world.trust_ca("example.com")
-            with pytest.raises(FetchError, match="certificate not accepted: .*example.com"):
+            with pytest.raises(FetchError, match=r"certificate not accepted: .*example\.com"):
                 world.fetch(URL, insecure=["image"])
     finally:
         del os.environ["REQUESTS_CA_BUNDLE"]
@@ -135,25 +144,24 @@ def test_a_broken_certificate_file_is_named(world: World) -> None:
     Path(path).write_text("nonsense")
     with (
         world.store_unchanged(),
-        pytest.raises(RktError, match="broken.crt: not a PEM certificate"),
+        pytest.raises(RktError, match=r"broken\.crt: not a PEM certificate"),
     ):
         world.fetch(URL, insecure=["image"])
 
 
 def test_a_server_that_says_nothing_sensible(world: World) -> None:
     with socket.create_server(("127.0.0.1", 443)) as server:
-        import threading
 
         def mumble() -> None:
-            for _ in range(2):
-                connection, _ = server.accept()
-                connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
-                connection.close()
+            connection, _ = server.accept()
+            connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            connection.close()
 
-        thread = threading.Thread(target=mumble, daemon=True)
+        thread = threading.Thread(target=mumble)
         thread.start()
         with world.store_unchanged(), pytest.raises(FetchError) as caught:
             world.fetch(URL, insecure=["image"])
+        thread.join()
         assert str(caught.value).startswith(f"{URL}: ")
         assert "object at" not in str(caught.value)
 
@@ -197,11 +205,13 @@ def test_credentials_go_to_one_origin_and_cookies_nowhere(world: World) -> None:
         return Answer(status=307, headers={"Location": target, "Set-Cookie": "a=b; Path=/"})
 
     content: dict[str, Content] = {"/": welcome, "/here": welcome, "/there": b"ok"}
-    Path(os.environ["HOME"], ".netrc").exists()
-    with world.site(content) as site, Client(world.paths) as client:
-        with client.get("https://example.com/", authorization="Basic c2VjcmV0") as answer:
-            assert answer.read(10) == b"ok"
-            assert answer.url == "https://other.example/there"
+    with (
+        world.site(content) as site,
+        Client(world.paths) as client,
+        client.get("https://example.com/", authorization="Basic c2VjcmV0") as answer,
+    ):
+        assert answer.read(10) == b"ok"
+        assert answer.url == "https://other.example/there"
     sent = [request.headers.get("authorization") for request in site.requests]
     assert sent == ["Basic c2VjcmV0", "Basic c2VjcmV0", None]
     assert not any("cookie" in request.headers for request in site.requests)

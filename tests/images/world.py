@@ -17,7 +17,7 @@ from tests.box import syscalls
 from tests.material.certificates import issue, make_ca
 from tests.material.images import image_manifest, write_aci
 from tests.material.keys import SigningKey
-from tests.material.servers import Answer, Content, HttpsSite
+from tests.material.servers import Content, HttpsSite
 
 HOSTS = ("example.com", "other.example", "registry.example")
 CLONE_FS = 0x200
@@ -78,6 +78,20 @@ class World:
         made = FetchOptions(**options)
         return fetch(reference, self.store, paths=self.paths, options=made, report=self.said.append)
 
+    @contextlib.contextmanager
+    def store_unchanged_but_layers(self) -> Iterator[None]:
+        """No image, and nothing that a collection would not take away again."""
+        self.store.close()
+        before = self.contents()
+        yield
+        self.store.close()
+        self.store.collect()
+        after = self.contents()
+        for found in (before, after):
+            found.pop(f"{self.paths.store}/generation", None)
+        assert after == before
+        assert os.listdir(f"{self.paths.store}/tmp") == []
+
     def contents(self) -> dict[str, str]:
         """Every file of the store and what is in it, for comparison; tmp is part of it."""
         found = {}
@@ -93,6 +107,7 @@ class World:
     @contextlib.contextmanager
     def store_unchanged(self) -> Iterator[None]:
         """The store is the same afterwards, and nothing is left in its tmp."""
+        self.store.close()
         before = self.contents()
         yield
         self.store.close()
@@ -109,11 +124,6 @@ def discovery_site(files: dict[str, str], *, host: str = "example.com") -> dict[
     for name, path in files.items():
         content[f"/images/{name}"] = Path(path).read_bytes()
     return content
-
-
-def slow_down(content: bytes) -> Answer:
-    """An answer that never ends."""
-    return Answer(content, endless=True)
 
 
 @contextlib.contextmanager
