@@ -80,6 +80,7 @@ class Box:
         self._ready = False
         self._off = ""
         self._pidfd = -1
+        self._lock = -1
         self._received = b""
         self._booted_at = 0.0
 
@@ -154,6 +155,8 @@ class Box:
 
     def close(self) -> None:
         """End the box at once, whatever runs in it, and remove all traces of it."""
+        if self._lock < 0:
+            return
         self._control.close()
         try:
             self._process.wait(30)
@@ -162,6 +165,7 @@ class Box:
             self._process.wait()
         self._set_off("closed")
         os.close(self._lock)
+        self._lock = -1
         if os.path.exists(self.work):
             _clean(self.work)
 
