@@ -1,0 +1,115 @@
+"""Pods in a box: written, started, watched and removed by the commands that an administrator uses."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+
+from tests.box import Box
+
+PATIENCE = 20.0
+
+# Ends at once when told to: a shell as PID 1 obeys SIGTERM only through a trap.
+SERVE = "trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait"
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    """Wait until ``condition`` holds; fail naming ``what``."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
+        time.sleep(0.05)
+
+
+def app(name: str, script: str, *, image: str = "example.com/busybox", extra: str = "") -> str:
+    """An [[app]] of a pod file that runs a shell script; ``extra`` are more lines of it."""
+    return (
+        f'[[app]]\nname = "{name}"\nimage = "{image}"\n'
+        f"exec = ['/bin/sh', '-c', '''{script}''']\n{extra}\n"
+    )
+
+
+class Pod:
+    """A pod file in a box, and the pod's unit."""
+
+    def __init__(self, box: Box, name: str, text: str, *, form: str = "toml") -> None:
+        self.box = box
+        self.name = name
+        self.file = f"/etc/rkt/pods/{name}.{form}"
+        self.unit = f"rkt@{name}.service"
+        self.slice = f"rkt-{name}.slice"
+        self.write(text)
+
+    def write(self, text: str) -> None:
+        """Replace the pod file."""
+        self.box.write(self.file, text)
+
+    def app_unit(self, app: str) -> str:
+        """The unit of an app."""
+        return f"rkt-{self.name}.{app}.service"
+
+    def systemctl(self, verb: str, *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run ``systemctl VERB rkt@POD``."""
+        return self.box.run(["systemctl", verb, self.unit], timeout=timeout)
+
+    def start(self) -> None:
+        """Start the pod; fail with its journal when that fails."""
+        done = self.systemctl("start")
+        assert done.returncode == 0, f"{done.stderr}\n{self.box.journal('-u', self.unit, '-n30')}"
+
+    def stop(self) -> None:
+        """Stop the pod."""
+        done = self.systemctl("stop")
+        assert done.returncode == 0, done.stderr
+
+    def show(self, name: str, unit: str | None = None) -> str:
+        """A property of the pod's unit or another."""
+        command = ["systemctl", "show", "--property", name, "--value", unit or self.unit]
+        return self.box.run(command, check=True).stdout.strip()
+
+    def state(self, unit: str | None = None) -> str:
+        """The ActiveState."""
+        return self.show("ActiveState", unit)
+
+    def wait_for(self, *states: str) -> None:
+        """Wait until the pod's unit is in one of the states."""
+        eventually(lambda: self.state() in states, f"{self.unit} becomes {' or '.join(states)}")
+
+    def messages(self, *matches: str) -> list[str]:
+        """The messages of the apps' own lines in the journal, oldest first."""
+        self.box.run(["journalctl", "--sync"], check=True)
+        command = ["journalctl", "--no-pager", "--output=cat", "_TRANSPORT=stdout", *matches]
+        return self.box.run(command).stdout.splitlines()
+
+    def errors(self) -> list[str]:
+        """What the pod's unit itself wrote with priority err or worse."""
+        self.box.run(["journalctl", "--sync"], check=True)
+        command = ["journalctl", "--no-pager", "--output=cat", "--priority=err"]
+        match = [f"_SYSTEMD_UNIT={self.unit}"]
+        return self.box.run([*command, *match]).stdout.splitlines()
+
+    def status(self, app: str) -> str:
+        """What the last run recorded of an app: result, code, status."""
+        return self.box.shell(
+            "cd /var/lib/rkt/pods/run; "
+            f"for run in $(ls -t); do [ \"$(cat $run/name 2>/dev/null)\" != {self.name} ] && continue; "
+            f"cat $run/status/{app} 2>/dev/null || :; break; done"
+        ).strip()
+
+    def remove(self) -> None:
+        """Stop the pod and forget it."""
+        self.systemctl("stop")
+        self.box.shell(
+            f"systemctl disable --quiet {self.unit} 2>/dev/null || :;"
+            f" systemctl reset-failed {self.unit} 2>/dev/null || :;"
+            f" rm -rf {self.file} /etc/systemd/system/{self.unit}.d; systemctl daemon-reload"
+        )
+
+    def leftovers(self) -> str:
+        """What of the pod is still on the machine; empty after a clean end."""
+        return self.box.shell(
+            f"systemctl list-units --all --no-legend --plain 'rkt-{self.name}*' || :;"
+            f" ls -d /run/rkt/pods/{self.name} 2>/dev/null || :;"
+            " ls /run/netns 2>/dev/null | grep '^rkt-' || :; ip -o link | grep veth || :"
+        ).strip()

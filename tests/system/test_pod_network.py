@@ -1,0 +1,87 @@
+"""Pods on networks: the built-in ones, and ports published on the host."""
+
+from __future__ import annotations
+
+import json
+
+from tests.system.conftest import MakePod
+from tests.system.pods import SERVE, Pod, app, eventually
+
+HTTPD = "trap 'exit 0' TERM; httpd -f -p 80 -h /etc & wait"
+PORT = "[[port]]\nname = \"http\"\nhost-port = {}\n{}\n"
+LISTENS = 'ports = [{name = "http", port = 80}]\n'
+
+
+def _fetch(pod: Pod, url: str) -> str:
+    return pod.box.run(["curl", "-sS", "--max-time", "5", f"{url}/hostname"]).stdout.strip()
+
+
+def _address(pod: Pod) -> str:
+    uuid = pod.box.read(f"/run/rkt/pods/{pod.name}/uuid").strip()
+    rows = json.loads(pod.box.read(f"/var/lib/rkt/pods/run/{uuid}/net-info.json"))
+    return str(rows[0]["ip"])
+
+
+def test_default_network_is_private_and_reachable(make_pod: MakePod) -> None:
+    pod = make_pod("private", app("web", HTTPD))
+    pod.start()
+    address = _address(pod)
+    assert address.startswith("172.16.28.")
+    eventually(lambda: _fetch(pod, f"http://{address}") == "private", "the pod answers")
+    pod.stop()
+    assert pod.leftovers() == ""
+
+
+def test_published_port(make_pod: MakePod) -> None:
+    pod = make_pod("published", PORT.format(8081, "") + app("web", HTTPD, extra=LISTENS))
+    pod.start()
+    eventually(lambda: _fetch(pod, "http://127.0.0.1:8081") == "published", "localhost answers")
+    pod.box.run(["systemctl", "restart", pod.unit], check=True)
+    eventually(lambda: _fetch(pod, "http://127.0.0.1:8081") == "published", "it answers again")
+    pod.stop()
+    assert _fetch(pod, "http://127.0.0.1:8081") == ""
+    assert "8081" not in pod.box.shell("iptables-save")
+    assert pod.leftovers() == ""
+
+
+def test_port_in_use(make_pod: MakePod) -> None:
+    first = make_pod("first", PORT.format(8082, "") + app("web", HTTPD, extra=LISTENS))
+    second = make_pod("second", PORT.format(8082, "") + app("web", HTTPD, extra=LISTENS))
+    first.start()
+    assert second.systemctl("start").returncode == 1
+    assert second.show("ExecMainStatus") == "254"
+    (error,) = second.errors()
+    assert "8082" in error
+    assert first.state() == "active"
+    assert second.messages("RKT_POD=second") == []
+    first.stop()
+    second.start()
+
+
+def test_host_network(make_pod: MakePod) -> None:
+    script = HTTPD.replace("-p 80", "-p 8083")
+    pod = make_pod("on-host", 'network = "host"\n' + app("web", script))
+    pod.start()
+    eventually(lambda: _fetch(pod, "http://127.0.0.1:8083") == "on-host", "the host's port answers")
+
+
+def test_no_network(make_pod: MakePod) -> None:
+    pod = make_pod("alone", 'network = "none"\n' + app("one", "ip -o link; " + SERVE))
+    pod.start()
+    pod.stop()
+    said = pod.messages("RKT_POD=alone")
+    assert [line.split(":")[1].strip() for line in said if line[0].isdigit()] == ["lo"]
+
+
+def test_apps_of_a_pod_share_the_network(make_pod: MakePod) -> None:
+    ask = "until wget -q -O - http://127.0.0.1/hostname; do sleep 0.1; done; " + SERVE
+    pod = make_pod("shared", 'network = "none"\n' + app("web", HTTPD) + app("asks", ask))
+    pod.start()
+    eventually(lambda: "shared" in pod.messages("RKT_APP=asks"), "one app hears the other")
+
+
+def test_unknown_network(make_pod: MakePod) -> None:
+    pod = make_pod("lost", 'network = "nowhere"\n' + app("one", SERVE))
+    assert pod.systemctl("start").returncode == 1
+    assert pod.errors() == ["networks not found: nowhere"]
+    assert pod.leftovers() == ""
