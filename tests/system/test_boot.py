@@ -42,7 +42,7 @@ Wants=network.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=ip link add uplink0 type dummy
+ExecStart=ip link add uplink0 type veth peer name uplink1
 ExecStop=ip link delete uplink0
 """
 
