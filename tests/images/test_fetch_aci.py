@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from rktsd.errors import BadInput, FetchError, NotFound, RktError, TrustError, Unsupported
+from rktsd.images.keystore import add_key
+from rktsd.images.trust import Key
 from tests.images.world import World, discovery_site
 from tests.material.images import architecture
 from tests.material.servers import Answer, Request
@@ -125,8 +127,6 @@ def masked_key(world: World, path: str) -> None:
     key = world.key()
     system = world.paths._replace(local_config=world.paths.system_config)
     place = f"trustedkeys/prefix.d/example.com/{key.fingerprint.lower()}"
-    from rktsd.images.keystore import add_key
-
     add_key(system, key.public, fingerprint=key.fingerprint, prefix="example.com")
     mask = Path(world.paths.local_config, place)
     mask.parent.mkdir(parents=True)
@@ -299,9 +299,14 @@ def test_keys_come_by_discovery_when_the_user_lets_them(world: World) -> None:
         with world.store_unchanged(), pytest.raises(TrustError, match="no trusted keys") as caught:
             world.fetch("example.com/app:1.0.0")
         assert "rkt trust --prefix=example.com/app" in str(caught.value)
-        shown = []
+        shown: list[Key] = []
+
+        def decline(key: Key) -> bool:
+            shown.append(key)
+            return False
+
         with world.store_unchanged(), pytest.raises(TrustError, match="unknown entity"):
-            world.fetch("example.com/app:1.0.0", confirm=lambda key: bool(shown.append(key)))
+            world.fetch("example.com/app:1.0.0", confirm=decline)
         assert [each.fingerprint for each in shown] == [key.fingerprint.lower()]
         record = world.fetch("example.com/app:1.0.0", trust_keys_from_https=True)
     assert record.verified_by == key.fingerprint.lower()

@@ -262,9 +262,9 @@ def test_a_registry_that_wants_a_password_is_told_apart(world: World) -> None:
     passwords = world.directory / "htpasswd"
     subprocess.run(["htpasswd", "-Bbc", passwords, "me", "x"], check=True, capture_output=True)
     world.trust_ca(HOST)
-    how = {"port": 5000, "htpasswd": str(passwords)}
+    directory = world.directory / "closed"
     with (
-        RegistryServer(world.directory / "closed", world.certificate, **how),
+        RegistryServer(directory, world.certificate, port=5000, htpasswd=str(passwords)),
         world.store_unchanged(),
         pytest.raises(Unsupported, match="wants a user name and password"),
     ):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rktsd.errors import FetchError, RktError, TrustError
+from rktsd.errors import FetchError, RktError, StoreError, TrustError
 from rktsd.images.http import MAX_REDIRECTS, Client
+from tests.box import syscalls
 from tests.images.world import World, discovery_site
 from tests.material.certificates import issue, make_ca
 from tests.material.servers import Answer, Content, HttpsSite, Request
@@ -234,3 +235,13 @@ def test_credentials_never_go_over_http_nor_come_from_netrc(
             pass
         assert "authorization" not in plain.requests[0].headers
         assert "authorization" not in site.requests[0].headers
+
+
+def test_a_full_disk(world: World) -> None:
+    files = {"var/noise": os.urandom(400_000).hex()}
+    path = world.aci(files=files)
+    syscalls.mount("tmpfs", f"{world.paths.store}/tmp", kind="tmpfs", data="size=200k")
+    with world.site({"/a.aci": Path(path).read_bytes()}):
+        for reference in (URL, path):
+            with world.store_unchanged(), pytest.raises(StoreError, match="No space left"):
+                world.fetch(reference, insecure=["image"])

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,9 @@ class World:
         out.parent.mkdir(exist_ok=True)
         return write_aci(root, {**image_manifest(name, ["/bin/app"]), **fields}, out)
 
-    def site(self, content: dict[str, Content], *, port: int = 443, tls: bool = True) -> HttpsSite:
+    def site(
+        self, content: Mapping[str, Content], *, port: int = 443, tls: bool = True
+    ) -> HttpsSite:
         """A site with ``content``, at every name of this machine."""
         return HttpsSite(content, self.certificate if tls else None, port=port)
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+
 from rktsd.appc.read import image_manifest
 from rktsd.appc.types import App, ImageManifest
 from rktsd.appc.write import dumps, image_manifest_json
