@@ -1,0 +1,336 @@
+"""The translation of pods into units and bundles, against files that a reader can read.
+
+``RKTSD_GOLDEN=write`` writes the files anew; read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rktsd.appc.isolators import isolator
+from rktsd.appc.types import (
+    App,
+    EventHandler,
+    Isolator,
+    Mount,
+    MountPoint,
+    NameValue,
+    PodManifest,
+    Port,
+    RuntimeApp,
+    RuntimeImage,
+    Volume,
+)
+from rktsd.errors import BadInput, RktError, Unsupported
+from rktsd.stage1 import syscalls
+from rktsd.stage1.plan import plan
+from rktsd.stage1.types import AppFacts, PodFacts, PodPlan
+
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
+UUID = "6a1b2c3d-0000-4000-8000-00000000abcd"
+LAYER = "/var/lib/rkt/cas/layers/sha512-"
+
+APP = App(exec=("/usr/sbin/nginx", "-g", "daemon off;"), user="0", group="0")
+
+
+def _isolator(name: str, value: object) -> Isolator:
+    return isolator(name, value, "test")
+
+
+def _facts(name: str = "nginx", app: App = APP, **changes: Any) -> AppFacts:
+    runtime = RuntimeApp(name, RuntimeImage("sha512-" + "a" * 64), app)
+    facts = AppFacts(
+        runtime=runtime,
+        app=app,
+        image="example.com/nginx:1.22",
+        layers=(LAYER + "aaaa",),
+        executable=app.exec[0],
+        uid=0,
+        gid=0,
+    )
+    return replace(facts, **changes)
+
+
+def _pod(apps: list[AppFacts], *, volumes: tuple[Volume, ...] = (), **changes: Any) -> PodFacts:
+    manifest = PodManifest("0.8.11", tuple(facts.runtime for facts in apps), volumes=volumes)
+    facts = PodFacts(
+        name="web",
+        uuid=UUID,
+        manifest=manifest,
+        directory=f"/var/lib/rkt/pods/run/{UUID}",
+        run_directory="/run/rkt/pods/web",
+        hostname="web",
+        namespace=f"/run/netns/rkt-{UUID}",
+        hosts="127.0.0.1 localhost web\n",
+    )
+    return replace(facts, **changes)
+
+
+def _plain() -> PodPlan:
+    apps = [_facts()]
+    return plan(_pod(apps), apps)
+
+
+def _two_apps() -> PodPlan:
+    other = App(exec=("/usr/sbin/php-fpm",), user="www-data", group="www-data")
+    apps = [_facts(), _facts("php", other, uid=33, gid=33)]
+    return plan(_pod(apps), apps)
+
+
+def _host_network() -> PodPlan:
+    apps = [_facts()]
+    return plan(_pod(apps, namespace=None), apps)
+
+
+def _isolators() -> PodPlan:
+    app = replace(
+        APP,
+        isolators=(
+            _isolator("resource/memory", {"limit": "512Mi"}),
+            _isolator("resource/cpu", {"limit": "1500m"}),
+            _isolator("os/linux/cpu-shares", 2048),
+            _isolator("os/linux/oom-score-adj", -500),
+            _isolator("os/linux/no-new-privileges", True),
+            _isolator("os/linux/capabilities-retain-set", {"set": ["CAP_NET_BIND_SERVICE"]}),
+        ),
+    )
+    apps = [_facts(app=app)]
+    return plan(_pod(apps), apps)
+
+
+def _cgroup_v1() -> PodPlan:
+    app = replace(APP, isolators=(_isolator("os/linux/cpu-shares", 12345),))
+    apps = [_facts(app=app)]
+    return plan(_pod(apps, unified_cgroups=False), apps)
+
+
+def _another_user() -> PodPlan:
+    app = replace(
+        APP,
+        user="1000",
+        group="1000",
+        supplementary_gids=(400, 500),
+        working_directory="/srv",
+        environment=(NameValue("GREETING", "$HOME; 'quoted' é"), NameValue("PATH", "/opt/bin")),
+    )
+    apps = [_facts(app=app, uid=1000, gid=1000)]
+    return plan(_pod(apps), apps)
+
+
+def _volumes() -> PodPlan:
+    app = replace(
+        APP,
+        mount_points=(
+            MountPoint("data", "/data"),
+            MountPoint("conf", "/etc/nginx", read_only=True),
+            MountPoint("scratch", "/scratch"),
+        ),
+    )
+    volumes = (
+        Volume("data", "host", source="/srv/with:colon", recursive=False),
+        Volume("conf", "host", source="/srv/conf"),
+        Volume("shared", "empty", mode=0o1777, uid=33, gid=33),
+    )
+    facts = _facts(app=app)
+    runtime = replace(facts.runtime, mounts=(Mount("shared", "/var//cache/"),))
+    apps = [replace(facts, runtime=runtime)]
+    return plan(_pod(apps, volumes=volumes), apps)
+
+
+def _systemd_settings() -> PodPlan:
+    settings = {
+        "Restart": "on-failure",
+        "RestartSec": "2s",
+        "MemoryMax": "50%",
+        "LimitNOFILE": 4096,
+    }
+    app = replace(APP, isolators=(_isolator("resource/memory", {"limit": "64Mi"}),))
+    apps = [_facts(app=app, systemd=settings, stop_timeout=90.0)]
+    return plan(_pod(apps, systemd={"TasksMax": 100}, on_app_failure="continue"), apps)
+
+
+def _oci_image() -> PodPlan:
+    app = replace(APP, mount_points=(MountPoint("volume-data", "/data"),))
+    layers = tuple(f"/var/lib/rkt/cas/layers/sha256-{name}" for name in ("top", "middle", "base"))
+    apps = [_facts(app=app, docker=True, layers=layers)]
+    return plan(_pod(apps), apps)
+
+
+def _names() -> PodPlan:
+    apps = [_facts(own_files=frozenset({"/etc/hosts"}))]
+    return plan(_pod(apps, resolv_conf="nameserver 192.0.2.1\n", hostname="other"), apps)
+
+
+def _read_only_root() -> PodPlan:
+    facts = _facts()
+    apps = [replace(facts, runtime=replace(facts.runtime, read_only_root_fs=True))]
+    return plan(_pod(apps), apps)
+
+
+def _insecure() -> PodPlan:
+    apps = [_facts(insecure=frozenset({"capabilities", "paths", "seccomp"}))]
+    return plan(_pod(apps), apps)
+
+
+def _foreign_architecture() -> PodPlan:
+    apps = [_facts(foreign_architecture="i386")]
+    return plan(_pod(apps), apps)
+
+
+def _instance() -> PodPlan:
+    apps = [_facts()]
+    return plan(_pod(apps, name="many@7", run_directory="/run/rkt/pods/many@7"), apps)
+
+
+CASES = {
+    "plain": _plain,
+    "two-apps": _two_apps,
+    "host-network": _host_network,
+    "isolators": _isolators,
+    "cgroup-v1": _cgroup_v1,
+    "another-user": _another_user,
+    "volumes": _volumes,
+    "systemd-settings": _systemd_settings,
+    "oci-image": _oci_image,
+    "names": _names,
+    "read-only-root": _read_only_root,
+    "insecure": _insecure,
+    "foreign-architecture": _foreign_architecture,
+    "instance": _instance,
+}
+
+
+def _rendered(planned: PodPlan) -> str:
+    """A plan as text: a line for every property, the default filter by its name."""
+    lines = [f"pod {planned['pod']}: {' '.join(planned['apps'])}"]
+    for unit in (planned["barrier"], *planned["units"]):
+        lines += ["", f"[{unit['name']}]"]
+        lines += [
+            f"{name} ({signature}) = {json.dumps(value, ensure_ascii=False)}"
+            for name, signature, value in unit["properties"]
+        ]
+    for path, mode, uid, gid in planned["directories"]:
+        lines += ["", f"[directory {path}] {mode:04o} {uid}:{gid}"]
+    for path, text in planned["files"]:
+        lines += ["", f"[file {path}]", text.rstrip("\n")]
+    for bundle in planned["bundles"]:
+        config = _with_named_filter(bundle["config"])
+        shown = json.dumps(config, indent=1, ensure_ascii=False)
+        lines += ["", f"[bundle {bundle['directory']}]", shown]
+        lines += [bundle["run"].rstrip("\n").replace(" --", " \\\n  --")]
+    return "\n".join(lines) + "\n"
+
+
+def _with_named_filter(config: dict[str, Any]) -> dict[str, Any]:
+    linux = dict(config["linux"])
+    rules = linux["seccomp"].get("syscalls")
+    if rules == [
+        {
+            "names": list(syscalls.allowed(config["process"]["capabilities"]["bounding"])),
+            "action": "SCMP_ACT_ALLOW",
+        }
+    ]:
+        linux["seccomp"] = {**linux["seccomp"], "syscalls": "the default ones"}
+    return {**config, "linux": linux}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden(case: str) -> None:
+    rendered = _rendered(CASES[case]())
+    path = os.path.join(GOLDEN, f"{case}.txt")
+    if os.environ.get("RKTSD_GOLDEN") == "write":
+        with open(path, "w") as file:
+            file.write(rendered)
+    with open(path) as file:
+        assert rendered == file.read()
+
+
+def test_every_golden_file_has_a_case() -> None:
+    names = {os.path.basename(path) for path in glob.glob(f"{GOLDEN}/*.txt")}
+    assert names == {f"{case}.txt" for case in CASES}
+
+
+def test_a_plan_is_json_data() -> None:
+    planned = _volumes()
+    assert json.loads(json.dumps(planned)) == json.loads(json.dumps(planned))
+    assert set(json.loads(json.dumps(planned))) == set(PodPlan.__annotations__)
+
+
+def test_argv_of_units_survive_a_daemon_reload() -> None:
+    safe = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:=,@+-")
+    for case in CASES.values():
+        for unit in case()["units"]:
+            for name, _, value in unit["properties"]:
+                if name.startswith("Exec"):
+                    assert not {c for _, argv, _ in value for word in argv for c in word} - safe
+
+
+REFUSED: list[tuple[dict[str, Any], type[RktError], str]] = [
+    (
+        {"app": replace(APP, event_handlers=(EventHandler("pre-start", ("/bin/a",)),))},
+        Unsupported,
+        "app nginx: event handler pre-start is not done by this version",
+    ),
+    (
+        {"app": replace(APP, isolators=(_isolator("os/unix/sysctl", {"a.b": "1"}),))},
+        Unsupported,
+        "app nginx: isolator os/unix/sysctl is not done by this version",
+    ),
+    (
+        {"app": replace(APP, ports=(Port("http", "tcp", 80, socket_activated=True),))},
+        Unsupported,
+        "app nginx: socket activation (port http) is not done by this version",
+    ),
+    (
+        {"systemd": {"User": "nobody"}},
+        BadInput,
+        "app nginx: systemd.User: not for an app (use the field user)",
+    ),
+    (
+        {"systemd": {"MemoryMaxx": "1G"}},
+        BadInput,
+        "app nginx: systemd.MemoryMaxx: unknown, or not passed on by this version",
+    ),
+    (
+        {"systemd": {"RestartSec": "soon"}},
+        BadInput,
+        "app nginx: systemd.RestartSec: 'soon' is not a time span such as \"1min 30s\"",
+    ),
+    (
+        {"app": replace(APP, exec=("/bin/a", "b\0c"))},
+        BadInput,
+        "app nginx: 'b\\x00c' holds a NUL character",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "kind", "message"), REFUSED)
+def test_refused(changes: dict[str, Any], kind: type[RktError], message: str) -> None:
+    apps = [_facts(**changes)]
+    with pytest.raises(kind) as caught:
+        plan(_pod(apps), apps)
+    assert str(caught.value) == message
+
+
+def test_a_slice_takes_no_settings_of_services() -> None:
+    apps = [_facts()]
+    with pytest.raises(BadInput, match="not a setting of a slice"):
+        plan(_pod(apps, systemd={"Restart": "always"}), apps)
+
+
+def test_a_pod_needs_an_app() -> None:
+    with pytest.raises(BadInput, match="pod must contain at least one application"):
+        plan(_pod([]), [])
+
+
+def test_a_mount_of_an_absent_volume() -> None:
+    facts = _facts()
+    apps = [replace(facts, runtime=replace(facts.runtime, mounts=(Mount("none", "/x"),)))]
+    with pytest.raises(BadInput, match="dangling mount point /x: volume none not found"):
+        plan(_pod(apps), apps)
