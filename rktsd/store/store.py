@@ -204,9 +204,9 @@ class Store:
     ) -> None:
         """Unpack an OCI layer whose uncompressed tar has the digest ``diff_id`` ("sha256:HEX").
 
-        Does nothing when it is stored. The layer is claimed: ``add_image`` has to follow before
-        ``close``. ``label`` names the archive in messages. Raises TrustError when the digest is
-        another, BadInput, Unsupported, StoreError; the store is then as it was.
+        Does nothing when it is stored. The layer is claimed until ``add_image`` or ``close``.
+        ``label`` names the archive in messages. Raises TrustError when the digest is another,
+        BadInput, Unsupported, StoreError; the store is then as it was.
         """
         from rktsd.store.unpack import unpack
 
@@ -229,7 +229,7 @@ class Store:
     def add_blob(self, path: str, digest: str) -> str:
         """Move the file ``path`` into the store if it has ``digest``; its path there.
 
-        Claimed until ``close``; ``ImageRecord.blobs`` keeps it for good. Raises TrustError.
+        Claimed until ``close`` or an ``add_image`` with it. Raises TrustError, StoreError.
         """
         import hashlib
 
@@ -243,6 +243,7 @@ class Store:
                     raise TrustError(f"{path}: digest is {algorithm}:{actual}, not {digest}")
                 os.fsync(file.fileno())
             with self.shared():
+                self._claim(name)
                 self._place_blob(blob, name)
             if is_ours(self.root, path):
                 os.unlink(path)
@@ -273,7 +274,12 @@ class Store:
             for blob in record.blobs:
                 if not os.path.exists(self.blob_path(blob)):
                     raise StoreError(f"image {record.id}: blob {blob} is not in the store")
-            return self._put(record, {"manifest": manifest, **(extra or {})})
+            stored = self._put(record, {"manifest": manifest, **(extra or {})})
+        if self._claims is not None:
+            names = (*map(layer_name, record.layers), *map(blob_name, record.blobs))
+            if self._claims.release(names):
+                self.close()
+        return stored
 
     def images(self) -> list[ImageRecord]:
         """Every image, newest import first."""
@@ -356,7 +362,6 @@ class Store:
 
     def _place_layer(self, root: str, name: str) -> None:
         """Give a complete, synced tree its name; somebody else may have been quicker."""
-        self._claim(name)
         try:
             rename_durable(root, self.layer_path(name))
         except OSError:
@@ -364,7 +369,6 @@ class Store:
                 raise
 
     def _place_blob(self, path: str, name: str) -> None:
-        self._claim(name)
         rename_durable(path, f"{self.root}/blobs/{name}")
 
     def _put(self, record: ImageRecord, files: Mapping[str, bytes]) -> ImageRecord:

@@ -8,7 +8,7 @@ blobs that no image refers to yet from being collected.
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rktsd.errors import StoreError
 from rktsd.store.tree import remove_tree
@@ -58,6 +58,13 @@ class Scratch:
             os.close(os.open(f"{self.path}/{_CLAIM}{name}", os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise StoreError(f"cannot write to {self.path}: {error.strerror}") from error
+
+    def release(self, names: Iterable[str]) -> bool:
+        """Give up the claims on ``names``; whether none is left."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self.path}/{_CLAIM}{name}")
+        return not os.listdir(self.path)
 
     def close(self) -> None:
         """Remove it; what cannot be removed is left to the next collection."""

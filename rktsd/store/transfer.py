@@ -1,7 +1,6 @@
 """Files on their way into the store and things on their way out of it."""
 
 import os
-import shutil
 
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.store.temporary import scratch
@@ -28,6 +27,8 @@ def take(root: str, path: str, target: str) -> None:
     if is_ours(root, path):
         os.link(path, target)
     else:
+        import shutil
+
         shutil.copyfile(path, target)
 
 
