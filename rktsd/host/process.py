@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from rktsd.errors import CommandFailed
 
@@ -49,3 +50,30 @@ def run(
         reason = lines[-1] if lines else f"exit status {done.returncode}"
         raise CommandFailed(f"{shlex.join(command)}: {reason}", status=done.returncode)
     return done
+
+
+def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start ``command`` with its standard output in a pipe; what it complains of is dropped.
+
+    The caller waits for it. Raises CommandFailed when the program is missing.
+    """
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT,
+            # ^C is for us: the program goes on until we end it.
+            process_group=0,
+        )
+    except OSError as error:
+        raise CommandFailed(f"cannot run {command[0]}: {error.strerror}", status=127) from error
+
+
+def replace(command: Sequence[str]) -> NoReturn:
+    """Become ``command``, with the environment as it is. Raises CommandFailed."""
+    try:
+        os.execvp(command[0], list(command))
+    except OSError as error:
+        raise CommandFailed(f"cannot run {command[0]}: {error.strerror}", status=127) from error

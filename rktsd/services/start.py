@@ -51,7 +51,7 @@ def start(pod: str, paths: Paths) -> None:
     if looks_like_uuid(pod):
         from rktsd.pods.prepared import compile_prepared
 
-        paths = paths._replace(data=_data_directory(pod, paths))
+        paths = _paths(pod, paths)
         compiled = compile_prepared(pod, paths)
     else:
         compiled = _named(pod, paths)
@@ -88,13 +88,14 @@ def _reap_leftovers(pod: str, run_directory: str) -> None:
         raise StoreError(f"pod {pod}: what is left of an earlier run cannot be removed")
 
 
-def _data_directory(uuid: str, paths: Paths) -> str:
-    """Where ``rkt --dir`` keeps a pod that it started; the usual place for the others."""
+def _paths(uuid: str, paths: Paths) -> Paths:
+    """The directories with which ``rkt`` started a pod, where they are not the usual ones."""
     try:
         with open(f"{paths.run}/data/{uuid}") as file:
-            return file.read().rstrip("\n")
+            data, local_config = file.read().splitlines()
     except FileNotFoundError:
-        return paths.data
+        return paths
+    return paths._replace(data=data, local_config=local_config)
 
 
 def _make_run_directory(run_directory: str, uuid: str, directory: str) -> None:

@@ -111,6 +111,7 @@ class Bus:
     def __init__(self) -> None:
         self._library = _extension()
         self._results: dict[bytes, str] = {}
+        self._touched: set[str] = set()
         self._callbacks: list[Callable[..., None]] = []
         self._subscribed = False
 
@@ -162,6 +163,7 @@ class Bus:
             message.process_reply(False)
             body = message.body
             self._results[body[1]] = body[3].decode()
+            self._touched.add(body[2].decode())
 
         self._callbacks.append(job_removed)
         self._connection.match_signal(
@@ -213,6 +215,21 @@ class Bus:
                 return ""
             self._pump(remaining)
         return self._results.pop(job)
+
+    def wait_change(self, unit: str, *, wake: int, timeout: float) -> None:
+        """Return when a job of ``unit`` has ended since the last call, when the descriptor ``wake``
+        is readable, or after ``timeout`` s. Needs ``subscribe``."""
+        self._drain()
+        if unit not in self._touched:
+            poll = select.poll()
+            poll.register(self._connection.get_fd(), select.POLLIN)
+            poll.register(wake, select.POLLIN)
+            poll.poll(timeout * 1000)
+            self._drain()
+        self._touched.discard(unit)
+        # Whoever waits like this may do so for months, and jobs of all units come by.
+        self._results.clear()
+        self._touched.clear()
 
     def _pump(self, timeout: float | None) -> None:
         # poll(2) instead of pystemd's wait(), which holds the interpreter lock and fails on EINTR.

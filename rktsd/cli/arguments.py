@@ -1,0 +1,64 @@
+"""What several commands read in the same way: counts of words, formats, spans of time, UUIDs."""
+
+from rktsd.cli.parse import Parsed, Values
+from rktsd.errors import UsageError
+
+FORMATS = ("json", "json-pretty")
+_UNITS = {
+    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
+}  # fmt: skip
+
+
+def none(parsed: Parsed) -> None:
+    """Refuse words where a command takes none."""
+    if parsed.arguments:
+        raise UsageError(f'unexpected argument "{parsed.arguments[0]}"')
+
+
+def output_format(values: Values) -> str | None:
+    """json, json-pretty or None."""
+    given = values.last("format")
+    if given is not None and given not in FORMATS:
+        raise UsageError(f'--format: unknown format "{given}", not one of {", ".join(FORMATS)}')
+    return given
+
+
+def span(text: str, flag: str) -> float:
+    """Seconds from a duration as Go writes them (``1h30m``, ``24h``, ``0``). Raises UsageError."""
+    import re
+
+    if text.lstrip("+-") == "0":
+        return 0.0
+    found = re.fullmatch(r"([+-]?)((?:[0-9]+(?:\.[0-9]*)?(?:ns|us|µs|ms|s|m|h))+)", text)
+    if not found:
+        raise UsageError(f'invalid argument "{text}" for --{flag}: not a time like 30m or 1h30m')
+    parts = re.findall(r"([0-9.]+)(ns|us|µs|ms|s|m|h)", found[2])
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return -seconds if found[1] == "-" else seconds
+
+
+def read_uuid_file(path: str) -> str:
+    """The UUID that --uuid-file-save left. Raises NotFound, StoreError."""
+    from rktsd.host.files import read_limited
+
+    return read_limited(path, 4096).decode("ascii", "replace").strip()
+
+
+def one_pod(parsed: Parsed) -> str:
+    """The only pod that a command is about, as a word or from --uuid-file. Raises RktError."""
+    found = pods(parsed)
+    if len(found) != 1:
+        raise UsageError("only one pod can be given")
+    return found[0]
+
+
+def pods(parsed: Parsed) -> list[str]:
+    """The pods that a command is about. Raises RktError."""
+    file = parsed.values.last("uuid-file")
+    if file is not None and parsed.arguments:
+        raise UsageError("give a pod or --uuid-file, not both")
+    if file is not None:
+        return [read_uuid_file(file)]
+    if not parsed.arguments:
+        raise UsageError("must provide at least one pod UUID or name")
+    return list(parsed.arguments)

@@ -1,0 +1,167 @@
+"""Every command, as data: where it is carried out, what it takes, how it is explained."""
+
+from typing import NamedTuple
+
+from rktsd.cli import flags
+from rktsd.cli.flags import Flag
+
+PLAIN, IMAGES, IMAGES_WITH_ARGUMENTS = "plain", "images", "images with arguments"
+
+
+class Command(NamedTuple):
+    """``module`` in rktsd.cli has ``function``(context, parsed) -> exit status."""
+
+    module: str
+    function: str
+    summary: str
+    usage: str
+    flags: tuple[Flag, ...] = ()
+    grammar: str = PLAIN
+    examples: tuple[str, ...] = ()
+    root: bool = False
+
+
+_FETCH = Command(
+    "fetching",
+    "fetch",
+    "Fetch images, verify them, and store them",
+    "IMAGE [--signature=FILE] ...",
+    flags.FETCH,
+    IMAGES,
+    (
+        "fetch example.com/web:1.2",
+        "fetch ./web.aci --signature=web.aci.asc",
+        "--insecure-options=image fetch docker://registry.example.com/web",
+    ),
+)
+
+COMMANDS: dict[str, Command] = {
+    "cat-manifest": Command(
+        "queries",
+        "cat_manifest",
+        "Print the manifest of a pod",
+        "POD",
+        flags.CAT_MANIFEST,
+        examples=("cat-manifest 5bc0", "cat-manifest --pretty-print=false web"),
+    ),
+    "fetch": _FETCH,
+    "gc": Command(
+        "actions",
+        "gc",
+        "Remove ended pods, and what no image or pod needs",
+        "",
+        flags.GC,
+        examples=("gc", "gc --grace-period=0s", "gc --mark-only"),
+        root=True,
+    ),
+    "image": Command("images", "", "Work with stored images", "COMMAND"),
+    "image cat-manifest": Command(
+        "images",
+        "cat_manifest",
+        "Print the manifest of a stored image",
+        "IMAGE",
+        flags.IMAGE_CAT_MANIFEST,
+        examples=("image cat-manifest example.com/web",),
+    ),
+    "image fetch": _FETCH,
+    "image list": Command(
+        "images",
+        "list_images",
+        "List stored images",
+        "",
+        flags.IMAGE_LIST,
+        examples=("image list", "image list --sort=size --order=desc --fields=name,size"),
+    ),
+    "image rm": Command(
+        "images",
+        "remove",
+        "Remove images from the store; pods made from them keep working",
+        "IMAGE...",
+        examples=("image rm example.com/web:1.2", "image rm sha512-91e98d7f1679"),
+    ),
+    "list": Command(
+        "queries",
+        "list_pods",
+        "List pods",
+        "",
+        flags.LIST,
+        examples=("list", "list --full --no-legend", "list --format=json"),
+    ),
+    "logs": Command(
+        "actions",
+        "logs",
+        "Show what the apps of a pod wrote, from the journal",
+        "POD",
+        flags.LOGS,
+        examples=("logs web", "logs -f --app=nginx web", "logs -n 20 5bc0"),
+    ),
+    "prepare": Command(
+        "running",
+        "prepare",
+        "Make a pod that is started later, and print its UUID",
+        "[FLAG...] IMAGE [FLAG...] [-- ARGUMENT...] [--- IMAGE ...]",
+        flags.PREPARE,
+        IMAGES_WITH_ARGUMENTS,
+        ("prepare example.com/web:1.2 --memory=256Mi", "prepare --pod-manifest=pod.json"),
+        root=True,
+    ),
+    "rm": Command(
+        "actions",
+        "rm",
+        "Remove pods that do not run",
+        "POD...",
+        flags.RM,
+        examples=("rm 5bc0", "rm --uuid-file=/run/web.uuid"),
+        root=True,
+    ),
+    "run": Command(
+        "running",
+        "run",
+        "Run a pod in the foreground; exits as its app does",
+        "[FLAG...] IMAGE [FLAG...] [-- ARGUMENT...] [--- IMAGE ...]",
+        flags.RUN,
+        IMAGES_WITH_ARGUMENTS,
+        (
+            "run example.com/web:1.2 --memory=256Mi -- --verbose",
+            "run --port=http:8080 --volume=data,kind=host,source=/srv example.com/web",
+            "run --net=none example.com/one -- a b --- example.com/two --user=33",
+        ),
+        root=True,
+    ),
+    "run-prepared": Command(
+        "running",
+        "run_prepared",
+        "Run a prepared pod in the foreground",
+        "UUID",
+        flags.RUN_PREPARED,
+        examples=("run-prepared 5bc0", "run-prepared --net=host 5bc0"),
+        root=True,
+    ),
+    "status": Command(
+        "queries",
+        "status",
+        "Show the state of a pod",
+        "POD",
+        flags.STATUS,
+        examples=("status web", "status --wait 5bc0", "status --wait-ready=10s web"),
+    ),
+    "stop": Command(
+        "actions",
+        "stop",
+        "Stop pods",
+        "POD...",
+        flags.STOP,
+        examples=("stop web", "stop --force 5bc0"),
+    ),
+    "trust": Command(
+        "trusting",
+        "trust",
+        "Trust keys to sign images",
+        "--prefix=PREFIX|--root [FILE|URL...]",
+        flags.TRUST,
+        examples=("trust --prefix=example.com", "trust --root ./key.asc"),
+    ),
+    "version": Command(
+        "version", "version", "Print versions and features", "", examples=("version",)
+    ),
+}

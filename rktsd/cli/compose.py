@@ -1,0 +1,221 @@
+"""From the command line of ``run`` and ``prepare`` to what a pod file would have said."""
+
+import os
+import posixpath
+from dataclasses import replace
+
+from rktsd.appc import names, read
+from rktsd.appc.types import (
+    ImageManifest,
+    Mount,
+    NameValue,
+    PodManifest,
+    RuntimeApp,
+    RuntimeImage,
+)
+from rktsd.cli import values as read_value
+from rktsd.cli.context import Context
+from rktsd.cli.fetching import fetch_options, pull_policy, report
+from rktsd.cli.parse import AppArguments, Parsed, Values, truth
+from rktsd.errors import BadInput, UsageError
+from rktsd.host.files import read_limited
+from rktsd.images.fetch import fetch
+from rktsd.pods.options import AppOptions, PodOptions
+from rktsd.pods.overrides import AppOverrides, overrides_at
+from rktsd.pods.resolve import resolve
+from rktsd.pods.spec import PodSpec
+from rktsd.store.store import Store
+
+_MUTABLE = NameValue("coreos.com/rkt/stage1/mutable", "false")
+_NOT_WITH_MANIFEST = (
+    "volume", "mount", "port", "inherit-env", "set-env", "set-env-file", "store-only", "no-store",
+)  # fmt: skip
+
+
+def spec(context: Context, parsed: Parsed, store: Store) -> PodSpec:
+    """What is to run, with every image fetched and verified. Raises RktError."""
+    _check_ipc(parsed.values)
+    policy = pull_policy(parsed.values, default="new")
+    options = pod_options(parsed.values, PodOptions(insecure=context.insecure))
+    if parsed.values.last("pod-manifest") is not None:
+        manifest = _given_manifest(parsed)
+        policy = "never"
+    else:
+        manifest, apps = _manifest(context, parsed, store, policy=policy)
+        options = replace(options, apps=apps)
+    return resolve(
+        manifest,
+        options,
+        store=store,
+        paths=context.paths,
+        fetching=fetch_options(context, policy),
+        report=report,
+    )
+
+
+def _check_ipc(values: Values) -> None:
+    given = values.last("ipc")
+    if given == "parent":
+        raise UsageError("--ipc=parent is not done by this version: every app has its own")
+    if given not in (None, "auto", "private"):
+        raise UsageError(f'--ipc: "{given}" is not auto, private or parent')
+
+
+def pod_options(values: Values, usual: PodOptions) -> PodOptions:
+    """``usual`` with what the flags say of network, DNS and host name. Raises BadInput."""
+    changes: dict[str, object] = {}
+    _check_ipc(values)
+    for flag, member in (
+        ("net", "networks"),
+        ("dns", "dns"),
+        ("hosts-entry", "hosts_entries"),
+        ("dns-search", "dns_search"),
+        ("dns-opt", "dns_options"),
+    ):
+        if flag in values:
+            changes[member] = tuple(values.words(flag))
+    for flag, member in (("dns-domain", "dns_domain"), ("hostname", "hostname")):
+        if flag in values:
+            changes[member] = values.last(flag)
+    if "hosts_entries" in changes:
+        changes["hosts_entries"] = tuple(dict.fromkeys(values.words("hosts-entry")))
+    return replace(usual, **changes).checked("command line")  # type: ignore[arg-type]  # by name
+
+
+def _given_manifest(parsed: Parsed) -> PodManifest:
+    """The manifest of --pod-manifest, which leaves little for flags to say (rkt)."""
+    values = parsed.values
+    conflicts = [flag for flag in _NOT_WITH_MANIFEST if flag in values]
+    if values.last("pull-policy") in ("update", "never"):
+        conflicts.append("pull-policy")
+    if parsed.apps or conflicts:
+        what = "images" if parsed.apps else f"--{conflicts[0]}"
+        raise UsageError(f"conflicting flags set with --pod-manifest: {what}")
+    path = values.last("pod-manifest") or ""
+    manifest = read.pod_manifest(read_limited(path, 4 << 20), path)
+    if not manifest.apps:
+        raise BadInput(f"{path}: the pod has no app")
+    return manifest
+
+
+def _manifest(
+    context: Context, parsed: Parsed, store: Store, *, policy: str
+) -> tuple[PodManifest, dict[str, AppOptions]]:
+    values = parsed.values
+    if not parsed.apps:
+        raise UsageError("must provide at least one image or --pod-manifest")
+    volumes = read_value.volumes(values.get("volume", []))
+    known = {volume.name for volume in volumes}
+    ports = tuple(read_value.published_port(text) for text in values.get("port", []))
+    shared = [read_value.mount(text) for text in values.get("mount", [])]
+    common = _common_environment(values)
+    apps: list[RuntimeApp] = []
+    options: dict[str, AppOptions] = {}
+    for arguments in parsed.apps:
+        overrides = _overrides(arguments)
+        mounts = _mounts(arguments, shared, known)
+        fetching = fetch_options(context, policy, signature=arguments.values.last("signature"))
+        record = fetch(arguments.image, store, paths=context.paths, options=fetching, report=report)
+        name = _app_name(arguments, record.name)
+        if name in options:
+            raise UsageError(f'app name "{name}" is used twice', hint="give one of them --name")
+        image = read.image_manifest(store.manifest_bytes(record.id), f"image {record.id}")
+        own = {each.name: each.value for each in overrides.environment}
+        environment = {**_inherited(values, image), **common, **own}
+        overrides = replace(
+            overrides,
+            environment=tuple(NameValue(key, value) for key, value in environment.items()),
+        )
+        options[name] = AppOptions(overrides=overrides)
+        apps.append(
+            RuntimeApp(
+                name=name,
+                image=RuntimeImage(record.id, record.name, record.labels),
+                read_only_root_fs=_is_on(arguments.values, "readonly-rootfs"),
+                mounts=mounts,
+                annotations=read_value.name_values(arguments.values, "annotation"),
+            )
+        )
+    manifest = PodManifest(
+        ac_version=names.SPEC_VERSION,
+        apps=tuple(apps),
+        volumes=volumes,
+        annotations=(_MUTABLE,),
+        ports=ports,
+    )
+    return manifest, options
+
+
+def _is_on(values: Values, flag: str) -> bool:
+    given = values.last(flag)
+    return given is not None and truth(given, flag)
+
+
+def _app_name(arguments: AppArguments, image: str) -> str:
+    """The name that was given, or the last part of the image's (rkt)."""
+    given = arguments.values.last("name")
+    if given is not None:
+        return names.check_ac_name(given, "--name")
+    return names.sanitise_ac_name(posixpath.basename(image))
+
+
+def _mounts(arguments: AppArguments, shared: list[Mount], volumes: set[str]) -> tuple[Mount, ...]:
+    """The app's own mounts, and those of all apps on other paths (rkt)."""
+    own = [read_value.mount(text) for text in arguments.values.get("mount", [])]
+    taken = {posixpath.normpath(mount.path) for mount in own}
+    found = (*own, *(each for each in shared if posixpath.normpath(each.path) not in taken))
+    for mount in found:
+        if mount.volume not in volumes:
+            raise UsageError(f"dangling mount point {mount.path}: volume {mount.volume} not found")
+    return found
+
+
+def _overrides(arguments: AppArguments) -> AppOverrides:
+    """What the flags behind an image change of its app section."""
+    values = arguments.values
+    given: dict[str, object] = {
+        "args": arguments.arguments or None,
+        "user": values.last("user"),
+        "group": values.last("group"),
+        "working-directory": values.last("working-dir"),
+    }
+    if "exec" in values:
+        given["exec"] = [values.last("exec")]
+    if "supplementary-gids" in values:
+        given["supplementary-gids"] = [
+            read_value.number(word, "supplementary-gids")
+            for word in values.words("supplementary-gids")
+            if word
+        ]
+    given["environment"] = read_value.environment(values, "environment")
+    for flag in ("user-annotation", "user-label"):
+        given[f"{flag}s"] = read_value.pairs(values.get(flag, []), flag)
+    from rktsd.appc.cursor import Cursor
+
+    found = overrides_at(Cursor(f"image {arguments.image}", "", given))
+    return replace(found, isolators=read_value.app_isolators(values))
+
+
+def _common_environment(values: Values) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for path in values.get("set-env-file", []):
+        found |= read_value.environment_file(path)
+    return found | read_value.environment(values, "set-env")
+
+
+def _inherited(values: Values, image: ImageManifest) -> dict[str, str]:
+    """Our own environment, as far as the image does not say it better and appc can name it."""
+    if not values.on("inherit-env"):
+        return {}
+    own = {each.name for each in image.app.environment} if image.app else set()
+    found = {}
+    for name, value in os.environ.items():
+        try:
+            names.check_environment_name(name, "environment")
+            value.encode()
+        except (BadInput, UnicodeEncodeError):
+            report(f"the environment variable {name} cannot be handed on")
+            continue
+        if name not in own:
+            found[name] = value
+    return found

@@ -1,0 +1,84 @@
+"""``rkt fetch``, and fetching as other commands do it."""
+
+import sys
+from collections.abc import Callable
+
+from rktsd.cli.context import Context, note
+from rktsd.cli.parse import Parsed, Values
+from rktsd.errors import UsageError
+from rktsd.images.fetch import POLICIES, FetchOptions
+from rktsd.images.fetch import fetch as fetch_image
+from rktsd.pods.options import expand_insecure
+from rktsd.store.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktsd.images.trust import Key
+
+_SHORT = len("sha512-") + 32
+
+
+def fetch(context: Context, parsed: Parsed) -> int:
+    """Fetch every image, and print its ID."""
+    if not parsed.apps:
+        raise UsageError("must provide at least one image")
+    whole = parsed.values.on("full")
+    policy = pull_policy(parsed.values, default="update")
+    with Store.open(context.paths.store, create=True) as store:
+        for app in parsed.apps:
+            options = fetch_options(context, policy, signature=app.values.last("signature"))
+            record = fetch_image(
+                app.image, store, paths=context.paths, options=options, report=report
+            )
+            sys.stdout.write(f"{record.id if whole else record.id[:_SHORT]}\n")
+            sys.stdout.flush()
+    return 0
+
+
+def report(message: str) -> None:
+    """What fetching has to tell, as rkt prints it."""
+    note("image", message)
+
+
+def pull_policy(values: Values, *, default: str) -> str:
+    """The policy, also in its deprecated forms. Raises UsageError."""
+    given = values.last("pull-policy")
+    short = [
+        policy
+        for flag, policy in (("store-only", "never"), ("no-store", "update"))
+        if values.on(flag)
+    ]
+    if len(short) > 1:
+        raise UsageError("both --store-only and --no-store are given")
+    if given is not None and short:
+        raise UsageError("--pull-policy cannot be combined with --store-only and --no-store")
+    if given is not None and given not in POLICIES:
+        raise UsageError(f'--pull-policy: "{given}" is not one of {", ".join(POLICIES)}')
+    return given or (short[0] if short else default)
+
+
+def fetch_options(context: Context, policy: str, *, signature: str | None = None) -> FetchOptions:
+    """How to fetch, by the global flags; keys are asked about only on a terminal."""
+    ask = sys.stdin.isatty() and sys.stderr.isatty()
+    return FetchOptions(
+        pull_policy=policy,
+        insecure=expand_insecure(context.insecure),
+        signature=signature,
+        trust_keys_from_https=context.trust_keys_from_https,
+        confirm=ask_about(None) if ask else None,
+    )
+
+
+def ask_about(prefix: str | None) -> "Callable[[Key], bool]":
+    """Shows a key and asks for yes or no until one of them is said."""
+
+    def confirm(key: "Key") -> bool:
+        sys.stderr.write(f"{key.describe(prefix)}\n")
+        while True:
+            sys.stderr.write("Are you sure you want to trust this key (yes/no)?\n")
+            sys.stderr.flush()
+            answer = sys.stdin.readline()
+            if answer.strip() in ("yes", "no") or not answer:
+                return answer.strip() == "yes"
+
+    return confirm

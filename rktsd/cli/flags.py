@@ -1,0 +1,203 @@
+"""Every flag, as data: the parser, the help and the tests read this and nothing else.
+
+It holds all flags that rkt 1.30 has for these commands. One with ``refused`` is known and answered
+with that reason; no flag is accepted and then ignored.
+"""
+
+from typing import NamedTuple
+
+BOOL, VALUE, OPTIONAL = "bool", "value", "optional"
+POD, APP, BOTH = "pod", "app", "both"
+
+
+class Flag(NamedTuple):
+    """``kind``: a BOOL needs no value, an OPTIONAL has ``default`` when given without ``=VALUE``.
+
+    ``scope``: APP flags belong to the image before them; BOTH do so once there is an image.
+    ``several``: may be repeated, and ``several`` per image for an APP flag.
+    """
+
+    name: str
+    kind: str = BOOL
+    metavar: str = ""
+    help: str = ""
+    default: str = "true"
+    scope: str = POD
+    several: bool = False
+    short: str = ""
+    refused: str | None = None
+
+
+def _value(name: str, metavar: str, help: str, *, several: bool = False, short: str = "") -> Flag:
+    return Flag(name, VALUE, metavar, help, several=several, short=short)
+
+
+def _app(name: str, metavar: str, help: str, *, several: bool = False) -> Flag:
+    return Flag(name, VALUE, metavar, help, scope=APP, several=several)
+
+
+def _refused(name: str, reason: str, *, kind: str = VALUE, scope: str = POD) -> Flag:
+    return Flag(name, kind, refused=reason, scope=scope)
+
+
+NOT_DONE = "is not done by this version"
+
+GLOBAL = (
+    Flag("debug", help="print the causes of errors"),
+    _value("dir", "DIR", "data directory (/var/lib/rkt)"),
+    _value("system-config", "DIR", "configuration of the system (/usr/lib/rkt)"),
+    _value("local-config", "DIR", "configuration of this machine (/etc/rkt)"),
+    _value("user-config", "DIR", "configuration of yours, with precedence (none)"),
+    _value(
+        "insecure-options",
+        "LIST",
+        "what to do without: image, tls, http, pubkey, capabilities, paths, seccomp, all-fetch,"
+        " all-run, all",
+        several=True,
+    ),
+    Flag("trust-keys-from-https", help="trust keys that discovery finds over https"),
+    _refused("cpuprofile", f"--cpuprofile {NOT_DONE}: there is no Go runtime to profile"),
+    _refused("memprofile", f"--memprofile {NOT_DONE}: there is no Go runtime to profile"),
+    Flag("help", help="show this help", short="h"),
+)
+
+_PULL = (
+    _value("pull-policy", "POLICY", "when to ask the remote side: new, update or never"),
+    Flag("store-only", help="the same as --pull-policy=never"),
+    Flag("no-store", help="the same as --pull-policy=update"),
+)
+_SIGNATURE = _app("signature", "FILE", "detached signature of a local ACI")
+
+FETCH = (Flag("full", help="print the whole image ID"), *_PULL, _SIGNATURE)
+
+_NO_STAGE1 = f"{NOT_DONE}: the host's own systemd and systemd-nspawn run the apps"
+_STAGE1 = tuple(
+    _refused(f"stage1-{what}", f"--stage1-{what} {_NO_STAGE1}")
+    for what in ("url", "path", "name", "hash", "from-dir")
+)
+_INTERACTIVE = _refused("interactive", f"--interactive {NOT_DONE}", kind=BOOL)
+_METADATA = _refused(
+    "mds-register", f"--mds-register {NOT_DONE}: there is no metadata service", kind=BOOL
+)
+
+# What may be said when a pod is started.
+_START = (
+    Flag(
+        "net",
+        OPTIONAL,
+        "NETWORK[,...]",
+        "networks to join: default, host, none, or names of files in net.d",
+        default="default",
+        several=True,
+    ),
+    _value("dns", "IP|host|none", "name servers in resolv.conf", several=True),
+    _value("dns-search", "DOMAIN", "search domains in resolv.conf", several=True),
+    _value("dns-opt", "OPTION", "options in resolv.conf", several=True),
+    _value("dns-domain", "DOMAIN", "the local domain in resolv.conf"),
+    _value("hosts-entry", "IP=NAME|host", "entries of /etc/hosts", several=True),
+    _value("hostname", "NAME", "host name of the pod (rkt-UUID)"),
+    _value("ipc", "auto|private", "IPC namespace: every app has a private one"),
+    _INTERACTIVE,
+    _METADATA,
+)
+
+# What a pod is made from.
+_PREPARE = (
+    _value("port", "NAME:[IP:]PORT", "publish the port NAME of an app", several=True),
+    _value("volume", "NAME,kind=KIND,...", "a volume of the pod", several=True),
+    Flag("inherit-env", help="give apps the environment of this command"),
+    _value("set-env", "NAME=VALUE", "environment of all apps", several=True),
+    _value("set-env-file", "FILE", "environment of all apps, a line each", several=True),
+    *_PULL,
+    _value("pod-manifest", "FILE", "run this appc pod manifest instead of images"),
+    _refused("private-users", f"--private-users {NOT_DONE}", kind=BOOL),
+    _refused("no-overlay", f"--no-overlay {NOT_DONE}: the root of an app is an overlay", kind=BOOL),
+    *_STAGE1,
+)
+
+_STREAMS = tuple(
+    _refused(name, f"--{name} {NOT_DONE}: the journal takes the output of an app", scope=APP)
+    for name in ("stdin", "stdout", "stderr")
+)
+_APPS = (
+    _SIGNATURE,
+    _app("exec", "PATH", "execute this; arguments after -- are appended"),
+    _app("name", "NAME", "name of the app (the last part of the image's)"),
+    _app("user", "USER", "user: a name, a number, or a file in the image that he owns"),
+    _app("group", "GROUP", "group, in the same ways"),
+    _app("supplementary-gids", "GID,...", "further groups"),
+    _app("working-dir", "DIR", "working directory"),
+    Flag("readonly-rootfs", OPTIONAL, "BOOL", "root of the app is read-only", scope=APP),
+    Flag(
+        "mount",
+        VALUE,
+        "volume=NAME,target=PATH",
+        "mount a volume: before the images in all apps, after one in that app",
+        scope=BOTH,
+        several=True,
+    ),
+    _app("environment", "NAME=VALUE", "environment of the app", several=True),
+    _app("annotation", "NAME=VALUE", "annotation of the app", several=True),
+    _app("user-annotation", "NAME=VALUE", "annotation that nothing interprets", several=True),
+    _app("user-label", "NAME=VALUE", "label that nothing interprets", several=True),
+    _app("memory", "QUANTITY", "most memory, like 512Mi"),
+    _app("cpu", "QUANTITY", "most processors, like 500m"),
+    _app("cpu-shares", "NUMBER", "weight beside others, 2 to 262144"),
+    _app("caps-retain", "CAP,...", "all capabilities that the app keeps"),
+    _app("caps-remove", "CAP,...", "capabilities that the app loses"),
+    _app("cap-retain", "CAP,...", "the same as --caps-retain"),
+    _app("cap-remove", "CAP,...", "the same as --caps-remove"),
+    _app("oom-score-adj", "NUMBER", "how soon it is killed without memory, -1000 to 1000"),
+    _refused("seccomp", f"--seccomp {NOT_DONE}: the default filter applies", scope=APP),
+    *_STREAMS,
+)
+
+_UUID_FILE_SAVE = _value("uuid-file-save", "FILE", "write the UUID of the pod to FILE")
+
+RUN = (*_START, *_PREPARE, _UUID_FILE_SAVE, *_APPS)
+PREPARE = (Flag("quiet", help="print nothing but the UUID"), *_PREPARE, *_APPS)
+RUN_PREPARED = _START
+
+_FORMAT = _value("format", "json|json-pretty", "print JSON")
+_NO_LEGEND = Flag("no-legend", help="print no header")
+_UUID_FILE = _value("uuid-file", "FILE", "read the UUID from FILE")
+
+LIST = (Flag("full", help="whole UUIDs, image IDs and times"), _NO_LEGEND, _FORMAT)
+_WAIT = "BOOL|TIME"
+STATUS = (
+    Flag("wait", OPTIONAL, _WAIT, "wait until the pod has ended"),
+    Flag("wait-ready", OPTIONAL, _WAIT, "wait until all apps are started"),
+    _FORMAT,
+    _UUID_FILE,
+)
+_PRETTY = Flag("pretty-print", OPTIONAL, "BOOL", "indent the JSON (true)")
+CAT_MANIFEST = (_UUID_FILE, _PRETTY)
+STOP = (Flag("force", help="kill the apps at once"), _UUID_FILE)
+RM = (_UUID_FILE,)
+GC = (
+    _value("grace-period", "TIME", "keep ended pods for TIME after they were marked (30m)"),
+    _value("expire-prepared", "TIME", "remove prepared pods older than TIME (24h)"),
+    Flag("mark-only", help="mark ended pods, remove nothing"),
+)
+LOGS = (
+    _value("app", "APP", "of one app only"),
+    Flag("follow", help="go on with new lines as they come", short="f"),
+    _value("lines", "NUMBER", "the last lines only", short="n"),
+    _value("since", "TIME", "from TIME on, as journalctl(1) takes it"),
+    _value("until", "TIME", "up to TIME"),
+)
+TRUST = (
+    _value("prefix", "PREFIX", "for images whose names are below PREFIX"),
+    Flag("root", help="for all images"),
+    Flag("skip-fingerprint-review", help="do not ask"),
+    Flag("insecure-allow-http", help="take keys over http too"),
+)
+IMAGE_LIST = (
+    _value("fields", "FIELD,...", "columns: id, name, size, importtime, lastused", several=True),
+    _value("sort", "FIELD,...", "order by name, importtime, lastused, size", several=True),
+    _value("order", "asc|desc", "ascending or descending (asc)"),
+    Flag("full", help="whole IDs, bytes and times"),
+    _NO_LEGEND,
+    _FORMAT,
+)
+IMAGE_CAT_MANIFEST = (_PRETTY,)

@@ -1,0 +1,149 @@
+"""``rkt image list``, ``rm`` and ``cat-manifest``."""
+
+import sys
+from collections.abc import Callable
+
+from rktsd.cli import table
+from rktsd.cli.arguments import none, output_format
+from rktsd.cli.context import Context, note
+from rktsd.cli.parse import Parsed, Values, truth
+from rktsd.errors import NotFound, RktError, UsageError
+from rktsd.store.records import ImageRecord
+from rktsd.store.store import Store
+
+_HEADERS = {
+    "id": "ID",
+    "name": "NAME",
+    "size": "SIZE",
+    "importtime": "IMPORT TIME",
+    "lastused": "LAST USED",
+}
+_SORTS: dict[str, Callable[[ImageRecord], str | int]] = {
+    "name": lambda record: shown_name(record),
+    "importtime": lambda record: record.import_time,
+    "lastused": lambda record: record.last_used,
+    "size": lambda record: record.size,
+}
+_SHORT = len("sha512-") + 12
+
+
+def shown_name(record: ImageRecord) -> str:
+    """``name:version``, as lists show it."""
+    version = record.label("version")
+    return f"{record.name}:{version}" if version else record.name
+
+
+def list_images(context: Context, parsed: Parsed) -> int:
+    """Print the stored images."""
+    none(parsed)
+    values = parsed.values
+    fields = _known(values, "fields", tuple(_HEADERS)) or list(_HEADERS)
+    records = _sorted(_stored(context), values)
+    style = output_format(values)
+    if style is not None:
+        rows = [
+            {
+                "id": record.id,
+                "name": shown_name(record),
+                "import_time": record.import_time,
+                "last_used_time": record.last_used,
+                "size": record.size,
+            }
+            for record in records
+        ]
+        sys.stdout.write(table.as_json(rows, style))
+        return 0
+    whole = values.on("full")
+    lines = [] if values.on("no-legend") else [[_HEADERS[field] for field in fields]]
+    for record in records:
+        cells = _cells(record, whole)
+        lines.append([cells[field] for field in fields])
+    sys.stdout.write(table.columns(lines))
+    return 0
+
+
+def _stored(context: Context) -> list[ImageRecord]:
+    try:
+        return Store.open(context.paths.store).images()
+    except NotFound:
+        return []
+
+
+def _known(values: Values, flag: str, words: tuple[str, ...]) -> list[str]:
+    given = [word.strip() for word in values.words(flag)]
+    for word in given:
+        if word not in words:
+            raise UsageError(f'--{flag}: unknown field "{word}", not one of {", ".join(words)}')
+        if given.count(word) > 1:
+            raise UsageError(f'--{flag}: "{word}" is given more than once')
+    return given
+
+
+def _sorted(records: list[ImageRecord], values: Values) -> list[ImageRecord]:
+    order = values.last("order") or "asc"
+    if order not in ("asc", "desc"):
+        raise UsageError(f'--order: "{order}" is neither asc nor desc')
+    keys = [_SORTS[field] for field in _known(values, "sort", tuple(_SORTS))]
+    keys = keys or [_SORTS["importtime"]]
+    return sorted(records, key=lambda each: [key(each) for key in keys], reverse=order == "desc")
+
+
+def _cells(record: ImageRecord, whole: bool) -> dict[str, str]:
+    show = table.exactly if whole else table.ago
+    return {
+        "id": record.id if whole else record.id[:_SHORT],
+        "name": shown_name(record),
+        "size": str(record.size) if whole else table.size(record.size),
+        "importtime": show(record.import_time),
+        "lastused": show(record.last_used),
+    }
+
+
+def remove(context: Context, parsed: Parsed) -> int:
+    """Remove images; layers that pods stand on stay until the pods are gone."""
+    from rktsd.pods.remove import free_images
+
+    if not parsed.arguments:
+        raise UsageError("must provide at least one image ID or name")
+    store = Store.open(context.paths.store)
+    removed = failed = 0
+    done: set[str] = set()
+    for reference in parsed.arguments:
+        try:
+            record = store.find(reference)
+            store.remove(record.id)
+        except RktError as error:
+            # The same image given twice, by whatever name, is no mistake (rkt).
+            if not any(image.startswith(reference) for image in done):
+                context.fail(error)
+                failed += 1
+            continue
+        done |= {record.id, record.name, shown_name(record)}
+        removed += 1
+        sys.stdout.write(f'successfully removed aci for image: "{record.id}"\n')
+    if removed:
+        free_images(context.paths, store, warn=context.note)
+        note("rm", f"{removed} image(s) successfully removed")
+    if failed:
+        note("rm", f"{failed} image(s) cannot be removed")
+    return 254 if failed else 0
+
+
+def cat_manifest(context: Context, parsed: Parsed) -> int:
+    """Print the manifest of an image."""
+    if len(parsed.arguments) != 1:
+        raise UsageError("must provide one image ID or name")
+    store = Store.open(context.paths.store)
+    print_manifest(store.manifest_bytes(store.find(parsed.arguments[0]).id), parsed.values)
+    return 0
+
+
+def print_manifest(data: bytes, values: Values) -> None:
+    """A manifest as it is stored, or indented."""
+    from rktsd.appc.cursor import decode_json
+
+    pretty = values.last("pretty-print")
+    if pretty is not None and not truth(pretty, "pretty-print"):
+        sys.stdout.write(data.decode("utf-8", "replace").rstrip("\n") + "\n")
+        return
+    sys.stdout.write(table.as_json(decode_json(data, "manifest").value, "json-pretty"))

@@ -1,0 +1,123 @@
+"""``rkt``: finds the command, runs it, and is the only place that turns errors into exit codes."""
+
+import sys
+from collections.abc import Sequence
+
+from rktsd.cli import commands, flags
+from rktsd.cli.commands import COMMANDS, Command
+from rktsd.cli.context import context, explain, note, require_root
+from rktsd.cli.parse import leading, parse
+from rktsd.errors import RktError, UsageError
+
+FAILURE = 254
+NO_COMMAND = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (without the program's name). Returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    name = "rkt"
+    try:
+        values, at = leading(arguments, flags.GLOBAL)
+        if at == len(arguments) and not values.on("help"):
+            _print_help([])
+            return NO_COMMAND
+        if values.on("help") or arguments[at] == "help":
+            _print_help(arguments[at + 1 :] if arguments[at:] else [])
+            return 0
+        name, at = _find(arguments, at)
+        command = COMMANDS[name]
+        if not command.function:
+            _print_help([name])
+            return 0 if {"--help", "-h"} & set(arguments[at:]) else NO_COMMAND
+        return _run(name, command, [*arguments[: at - len(name.split())], *arguments[at:]])
+    except RktError as error:
+        note(name, str(error))
+        if debug:
+            explain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        note(name, "interrupted")
+        return 130
+    except BrokenPipeError:
+        _drop_output()
+        return FAILURE
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        note(name, f"{where}{error.strerror or error}")
+        return FAILURE
+    except RecursionError:
+        note(name, "the input is nested too deep")
+        return FAILURE
+
+
+def _run(name: str, command: Command, arguments: list[str]) -> int:
+    """``arguments`` are all but the command's name: global flags stand in any place."""
+    if _asks_for_help(arguments, command):
+        _print_help(name.split())
+        return 0
+    parsed = parse(arguments, (*flags.GLOBAL, *command.flags), grammar=command.grammar)
+    settings = context(name, parsed.values)
+    if command.root:
+        require_root()
+    from importlib import import_module
+
+    module = import_module(f"rktsd.cli.{command.module}")
+    status: int = getattr(module, command.function)(settings, parsed)
+    sys.stdout.flush()
+    return status
+
+
+def _asks_for_help(arguments: Sequence[str], command: Command) -> bool:
+    own = arguments
+    if command.grammar != commands.PLAIN and "--" in arguments:
+        own = arguments[: arguments.index("--")]
+    return "--help" in own or "-h" in own
+
+
+def _find(arguments: Sequence[str], at: int) -> tuple[str, int]:
+    """The command meant at ``at`` and the place behind its name."""
+    name = _complete(arguments[at], [each for each in COMMANDS if " " not in each], "")
+    at += 1
+    below = [each.partition(" ")[2] for each in COMMANDS if each.startswith(f"{name} ")]
+    if below and at < len(arguments) and not arguments[at].startswith("-"):
+        name = f"{name} {_complete(arguments[at], below, f'{name} ')}"
+        at += 1
+    return name, at
+
+
+def _complete(word: str, names: Sequence[str], group: str) -> str:
+    if word in names:
+        return word
+    found = [name for name in names if word and name.startswith(word)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f'ambiguous command "{group}{word}": {", ".join(found)}')
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, names, n=1)
+    hint = f"did you mean {group}{close[0]}?" if close else 'see "rkt help"'
+    raise UsageError(f'unknown command "{group}{word}"', hint=hint)
+
+
+def _print_help(words: Sequence[str]) -> None:
+    from rktsd.cli import help
+
+    words = [word for word in words if not word.startswith("-")]
+    if not words:
+        sys.stdout.write(help.overview())
+        return
+    name, _ = _find(words, 0)
+    command = COMMANDS[name]
+    sys.stdout.write(help.explain(name, command) if command.function else help.overview(name))
+
+
+def _drop_output() -> None:
+    """Nobody reads any more: keep the interpreter from trying once more at exit."""
+    import os
+
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

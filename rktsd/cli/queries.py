@@ -1,0 +1,224 @@
+"""``rkt list``, ``status`` and ``cat-manifest``."""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rktsd.cli import table
+from rktsd.cli.arguments import none, one_pod, output_format, span
+from rktsd.cli.context import Context
+from rktsd.cli.parse import Parsed
+from rktsd.pods import query
+from rktsd.pods.query import EXITED, RUNNING, AppStatus, PodStatus
+
+_LEGEND = ("UUID", "APP", "IMAGE NAME", "IMAGE ID", "STATE", "CREATED", "STARTED", "NETWORKS")
+_IMAGE_ID = _LEGEND.index("IMAGE ID")
+_SHORT_UUID, _SHORT_ID = 8, len("sha512-") + 12
+_POLL = 0.1
+
+
+def list_pods(context: Context, parsed: Parsed) -> int:
+    """A row for every app of every pod, or JSON."""
+    none(parsed)
+    values = parsed.values
+    style = output_format(values)
+    statuses = query.all_statuses(context.paths, warn=context.note)
+    if style is not None:
+        sys.stdout.write(table.as_json([pod_json(each) for each in statuses], style))
+        return 0
+    whole = values.on("full")
+    rows = [] if values.on("no-legend") else [list(_LEGEND)]
+    for each in statuses:
+        rows += _rows(each, whole)
+    if not whole:
+        rows = [row[:_IMAGE_ID] + row[_IMAGE_ID + 1 :] for row in rows]
+    sys.stdout.write(table.columns(rows))
+    return 0
+
+
+def _rows(status: PodStatus, whole: bool) -> list[list[str]]:
+    """The pod's own columns are in its first row only (rkt)."""
+    show = table.exactly if whole else table.ago
+    uuid = status.place.uuid if whole else status.place.uuid[:_SHORT_UUID]
+    of_pod = [
+        status.state,
+        show(status.created),
+        show(status.started) if status.started else "",
+        networks(status),
+    ]
+    of_apps = [[app.name, app.image_name or "--", app.image_id[:_SHORT_ID]] for app in status.apps]
+    rows = []
+    for number, app in enumerate(of_apps or [["-", "-", "-"]]):
+        rows.append([uuid, *app, *of_pod] if number == 0 else ["", *app, "", "", "", ""])
+    return rows
+
+
+def networks(status: PodStatus) -> str:
+    """``default:ip4=172.16.28.2, …``"""
+    if status.state not in (RUNNING, EXITED):
+        return ""
+    return ", ".join(
+        f"{each['netName']}:ip4={each['ip']}" for each in status.networks if each.get("ip")
+    )
+
+
+def pod_json(status: PodStatus) -> dict[str, Any]:
+    """A pod as rkt's JSON has it; ``pod_name`` is ours, and absent for a pod without a name."""
+    members: dict[str, Any] = {"name": status.place.uuid}
+    if status.place.name is not None:
+        members["pod_name"] = status.place.name
+    members["state"] = status.state
+    if status.networks:
+        members["networks"] = status.networks
+    members["app_names"] = [app.name for app in status.apps]
+    members["apps"] = [_app_json(app, status) for app in status.apps]
+    members["created_at"] = status.created // 10**9
+    if status.started:
+        members["started_at"] = status.started // 10**9
+    for key, source in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
+        if status.manifest.get(source):
+            members[key] = status.manifest[source]
+    return members
+
+
+def _app_json(app: AppStatus, status: PodStatus) -> dict[str, Any]:
+    members: dict[str, Any] = {"name": app.name, "state": app.state, "created_at": app.created}
+    optional = {
+        "started_at": app.started,
+        "finished_at": app.finished,
+        "exit_code": app.exit_code,
+    }
+    members |= {key: value for key, value in optional.items() if value is not None}
+    members["image_id"] = app.image_id
+    mounts = _mounts(app, status)
+    if mounts:
+        members["mounts"] = mounts
+    section = app.manifest.get("app") or {}
+    for key, source in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
+        if section.get(source):
+            members[key] = section[source]
+    return members
+
+
+def _mounts(app: AppStatus, status: PodStatus) -> list[dict[str, Any]]:
+    volumes = {volume["name"]: volume for volume in status.manifest.get("volumes") or ()}
+    found = []
+    for mount in app.manifest.get("mounts") or ():
+        volume = mount.get("appVolume") or volumes.get(mount["volume"]) or {}
+        found.append(
+            {
+                "name": mount["volume"],
+                "container_path": mount["path"],
+                "host_path": volume.get("source")
+                or f"{status.place.directory}/volumes/{mount['volume']}",
+                "read_only": bool(volume.get("readOnly")),
+            }
+        )
+    return found
+
+
+def status(context: Context, parsed: Parsed) -> int:
+    """The state of a pod, now or when it has come to where one waits for."""
+    try:
+        pod = one_pod(parsed)
+    except OSError as error:
+        context.note(f"unable to read the UUID from file: {error}")
+        return 1
+    style = output_format(parsed.values)
+    place = query.find(context.paths, pod)
+    found = _status(context, place.uuid)
+    for flag, reached in (("wait-ready", _is_ready), ("wait", _has_ended)):
+        given = parsed.values.last(flag)
+        if given is not None:
+            found = _await(context, found, reached, patience=_patience(given, flag))
+    if style is not None:
+        sys.stdout.write(table.as_json(pod_json(found), style))
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in _lines(context, found))
+    return 0
+
+
+def _status(context: Context, uuid: str) -> PodStatus:
+    place = query.find(context.paths, uuid)
+    return query.status(place, query.running(context.paths, [place]))
+
+
+def _is_ready(status: PodStatus) -> bool:
+    return status.started is not None or _has_ended(status)
+
+
+def _has_ended(status: PodStatus) -> bool:
+    return status.state not in (RUNNING, "prepared", "preparing", "embryo")
+
+
+def _patience(text: str, flag: str) -> float | None:
+    """Seconds to wait; None is for ever, as are negative times (rkt)."""
+    if text in ("true", "false"):
+        return None if text == "true" else 0.0
+    seconds = span(text, flag)
+    return None if seconds < 0 else seconds
+
+
+def _await(
+    context: Context,
+    status: PodStatus,
+    reached: Callable[[PodStatus], bool],
+    *,
+    patience: float | None,
+) -> PodStatus:
+    deadline = None if patience is None else time.monotonic() + patience
+    while not reached(status) and (deadline is None or time.monotonic() < deadline):
+        time.sleep(_POLL)
+        status = _status(context, status.place.uuid)
+    return status
+
+
+def _lines(context: Context, status: PodStatus) -> list[str]:
+    lines = [f"state={status.state}"]
+    if status.place.name is not None:
+        lines.append(f"name={status.place.name}")
+    lines.append(f"created={table.exactly(status.created)}")
+    if status.started:
+        lines.append(f"started={table.exactly(status.started)}")
+    if status.state in (RUNNING, EXITED):
+        lines.append(f"networks={networks(status)}")
+    if status.state == RUNNING:
+        pid = _main_pid(status)
+        if pid:
+            lines.append(f"pid={pid}")
+    if status.state in (RUNNING, EXITED) or status.started:
+        lines.append(f"exited={'false' if status.state == RUNNING else 'true'}")
+    if status.state != RUNNING:
+        lines += [
+            f"app-{app.name}={app.exit_code}" for app in status.apps if app.exit_code is not None
+        ]
+    return lines
+
+
+def _main_pid(status: PodStatus) -> int:
+    """The process that systemd knows the first living app by."""
+    from rktsd.errors import SystemdError
+    from rktsd.systemd.bus import Bus
+    from rktsd.systemd.names import app_unit
+
+    with Bus() as bus:
+        for app in status.apps:
+            unit = app_unit(status.place.pod, app.name)
+            try:
+                pid = int(bus.property(unit, "Service", "MainPID", "u"))
+            except SystemdError:
+                continue
+            if pid:
+                return pid
+    return 0
+
+
+def cat_manifest(context: Context, parsed: Parsed) -> int:
+    """Print the manifest of a pod."""
+    from rktsd.cli.images import print_manifest
+    from rktsd.host.files import read_limited
+
+    place = query.find(context.paths, one_pod(parsed))
+    print_manifest(read_limited(f"{place.directory}/pod", 16 << 20), parsed.values)
+    return 0

@@ -1,0 +1,172 @@
+"""Values of flags that have a grammar of their own: volumes, mounts, ports, environments."""
+
+from collections.abc import Iterable
+from urllib.parse import unquote_plus
+
+from rktsd.appc import isolators, names, read
+from rktsd.appc.cursor import Cursor
+from rktsd.appc.types import Isolator, Mount, NameValue, PublishedPort, Volume
+from rktsd.cli.parse import Values
+from rktsd.errors import BadInput, UsageError
+from rktsd.host.files import read_limited
+
+_VOLUME = ("kind", "source", "readOnly", "recursive", "mode", "uid", "gid")
+_MAX_FILE = 1 << 20
+
+
+def number(text: str, flag: str) -> int:
+    """A whole number. Raises UsageError."""
+    digits = text[1:] if text[:1] in ("-", "+") else text
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 19:
+        raise UsageError(f'invalid argument "{text}" for --{flag}: not a number')
+    return int(text)
+
+
+def _members(text: str, flag: str) -> dict[str, str]:
+    """``KEY=VALUE,…`` with values escaped as in URLs, so that a comma is %2C (rkt)."""
+    members: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise UsageError(f'--{flag}: "{part}" is not of the form KEY=VALUE')
+        if name in members:
+            raise UsageError(f'--{flag}: "{name}" is given more than once')
+        members[name] = unquote_plus(value)
+    return members
+
+
+def volume(text: str) -> Volume:
+    """``NAME,kind=host,source=/p,readOnly=true`` or ``NAME,kind=empty,mode=0700,uid=1,gid=2``."""
+    name, comma, rest = text.partition(",")
+    given = _members(rest, "volume") if comma else {}
+    for key in given:
+        if key not in _VOLUME:
+            raise UsageError(f'--volume {name}: unknown parameter "{key}"')
+    value: dict[str, object] = {"name": name, **given}
+    for key in ("readOnly", "recursive"):
+        if key in given:
+            if given[key] not in ("true", "false"):
+                raise UsageError(f'--volume {name}: {key}: "{given[key]}" is not true or false')
+            value[key] = given[key] == "true"
+    for key in ("uid", "gid"):
+        if key in given:
+            value[key] = number(given[key], f"volume {name}: {key}")
+    return read.volume(Cursor(f"--volume {name}", "", value))
+
+
+def volumes(texts: Iterable[str]) -> tuple[Volume, ...]:
+    """All volumes of a pod. Raises UsageError for a name that is given twice."""
+    found: dict[str, Volume] = {}
+    for each in map(volume, texts):
+        if each.name in found:
+            raise UsageError(f'duplicate volume name "{each.name}"')
+        found[each.name] = each
+    return tuple(found.values())
+
+
+def mount(text: str) -> Mount:
+    """``volume=NAME,target=PATH``."""
+    given = _members(text, "mount")
+    unknown = sorted(given.keys() - {"volume", "target"})
+    if unknown:
+        raise UsageError(f'--mount: unknown parameter "{unknown[0]}"')
+    value = {"volume": given.get("volume"), "path": given.get("target")}
+    return read.mount(Cursor("--mount", "", value))
+
+
+def published_port(text: str) -> PublishedPort:
+    """``NAME:[HOSTIP:]PORT``."""
+    name, _, rest = text.partition(":")
+    address, _, port = rest.rpartition(":")
+    if not name or not port.isascii() or not port.isdigit():
+        raise UsageError(f'--port: "{text}" is not of the form NAME:[HOSTIP:]PORT')
+    place = Cursor(f"--port {text}", "", address.strip("[]") or None)
+    return PublishedPort(
+        name=names.check_ac_name(name, place.where),
+        host_port=read.port_number(place._replace(value=int(port[:6]))),
+        host_ip=read.address(place) if place.given else None,
+    )
+
+
+def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
+    """``NAME=VALUE`` each, no name twice. Raises UsageError."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f'--{flag}: "{text}" is not of the form NAME=VALUE')
+        if name in found:
+            raise UsageError(f'--{flag}: "{name}" is already set')
+        found[name] = value
+    return found
+
+
+def name_values(values: Values, flag: str) -> tuple[NameValue, ...]:
+    """The annotations of a flag. Raises UsageError, BadInput."""
+    found = pairs(values.get(flag, []), flag)
+    for name, value in found.items():
+        names.check_ac_identifier(name, f"--{flag}")
+        read.check_annotation(name, Cursor(f"--{flag}", "", value))
+    return tuple(NameValue(name, value) for name, value in found.items())
+
+
+def environment(values: Values, flag: str) -> dict[str, str]:
+    """Variables of a flag. Raises UsageError, BadInput."""
+    found = pairs(values.get(flag, []), flag)
+    for name in found:
+        names.check_environment_name(name, f"--{flag}")
+    return found
+
+
+def environment_file(path: str) -> dict[str, str]:
+    """``NAME=VALUE`` lines; empty ones and those that begin with # or ; are passed over (rkt)."""
+    found: dict[str, str] = {}
+    try:
+        text = read_limited(path, _MAX_FILE).decode()
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8") from error
+    for count, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped[0] in "#;":
+            continue
+        name, equals, value = stripped.partition("=")
+        if not equals:
+            raise BadInput(f'{path}: line {count}: "{stripped}" is not of the form NAME=VALUE')
+        names.check_environment_name(name, f"{path}: line {count}")
+        if name in found:
+            raise BadInput(f'{path}: line {count}: "{name}" is already set')
+        found[name] = value
+    return found
+
+
+def app_isolators(values: Values) -> tuple[Isolator, ...]:
+    """What the flags of an app say of its isolators. Raises UsageError, BadInput."""
+    found = []
+    memory, cpu = values.last("memory"), values.last("cpu")
+    if memory is not None:
+        found.append(isolators.memory_at(Cursor("--memory", "", memory)))
+    if cpu is not None:
+        found.append(isolators.cpu_at(Cursor("--cpu", "", cpu)))
+    for flag, name in (
+        ("cpu-shares", isolators.CPU_SHARES),
+        ("oom-score-adj", isolators.OOM_SCORE_ADJ),
+    ):
+        given = values.last(flag)
+        if given is not None:
+            found.append(isolators.isolator(name, number(given, flag), f"--{flag}"))
+    given_sets = [
+        (flag, retain)
+        for flag, retain in (
+            ("caps-retain", True), ("cap-retain", True),
+            ("caps-remove", False), ("cap-remove", False),
+        )
+        if flag in values
+    ]  # fmt: skip
+    if len(given_sets) > 1:
+        raise UsageError(f"--{given_sets[0][0]} and --{given_sets[1][0]} cannot be combined")
+    for flag, retain in given_sets:
+        words = [Cursor(f"--{flag}", "", word) for word in values.words(flag) if word]
+        if not words:
+            raise UsageError(f"--{flag}: empty")
+        found.append(isolators.capabilities_at(words, retain=retain))
+    return tuple(found)

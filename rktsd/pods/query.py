@@ -1,0 +1,298 @@
+"""What is known of pods: the state on disk, and from systemd whether they run.
+
+``list`` reads every pod through this, so files are taken as they are and not checked field by
+field as for a start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+
+from rktsd.errors import BadInput, NotFound, RktError, StoreError
+from rktsd.pods import directories
+from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
+from rktsd.systemd.names import pod_unit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from rktsd.paths import Paths
+
+RUNNING, EXITED = "running", "exited"
+
+# What is in a stage when nobody works on it, and when somebody does (rkt 1.30).
+_STATES = {
+    EMBRYO: ("embryo", "embryo"),
+    PREPARE: ("aborted prepare", "preparing"),
+    PREPARED: ("prepared", "prepared"),
+    EXITED_GARBAGE: ("exited garbage", "exited deleting"),
+    GARBAGE: ("garbage", "deleting"),
+}
+# Of a unit: its pod exists in one way or other.
+_LIVE = frozenset({"active", "activating", "deactivating", "reloading"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A pod's directory. ``name`` is None for a pod without one."""
+
+    uuid: str
+    stage: str
+    directory: str
+    name: str | None
+
+    @property
+    def pod(self) -> str:
+        """What systemd knows it by."""
+        return self.name or self.uuid
+
+
+@dataclass(frozen=True, slots=True)
+class AppStatus:
+    """One app; times are nanoseconds since the epoch, ``exit_code`` is as of a shell."""
+
+    name: str
+    state: str
+    image_id: str
+    image_name: str | None
+    created: int
+    started: int | None
+    finished: int | None
+    exit_code: int | None
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PodStatus:
+    """One pod; ``networks`` as in net-info.json, ``manifest`` the pod manifest as read."""
+
+    place: Place
+    state: str
+    created: int
+    started: int | None
+    networks: list[dict[str, Any]] = field(default_factory=list)
+    apps: tuple[AppStatus, ...] = ()
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def places(paths: Paths) -> list[Place]:
+    """Every pod on disk."""
+    return [_place(paths, stage, uuid) for stage, uuid in directories.all_pods(paths)]
+
+
+def _place(paths: Paths, stage: str, uuid: str) -> Place:
+    directory = directories.stage_directory(paths, stage, uuid)
+    return Place(uuid, stage, directory, _read_word(f"{directory}/name"))
+
+
+def find(paths: Paths, pod: str) -> Place:
+    """The pod that a name, a UUID or the beginning of one means.
+
+    A name means the run that is going on, else the last one. Raises NotFound, BadInput.
+    """
+    runs = [place for place in places(paths) if place.name == pod]
+    if runs:
+        current = _read_word(f"{paths.pod_run(pod)}/uuid")
+        runs.sort(key=lambda place: (place.uuid == current, _modified(f"{place.directory}/pod")))
+        return runs[-1]
+    try:
+        uuid = directories.match(paths, pod.lower())
+    except NotFound as error:
+        from rktsd.pods.locate import find_pod_file
+
+        try:
+            find_pod_file(paths, pod)
+        except RktError:
+            raise error from None
+        raise NotFound(f"pod {pod} was never started, or its runs are removed") from error
+    found = directories.find(paths, uuid)
+    if found is None:
+        raise NotFound(f'no matches found for "{pod}"')
+    return _place(paths, found[0], uuid)
+
+
+def running(paths: Paths, pods: Iterable[Place]) -> set[str]:
+    """The UUIDs of those that run, are being started, or are being stopped, as systemd says.
+
+    To be called with places that were looked up before. Raises SystemdError.
+    """
+    candidates = [
+        place
+        for place in pods
+        if place.stage == RUN and not os.path.exists(f"{place.directory}/ended")
+    ]
+    if not candidates:
+        return set()
+    from rktsd.systemd.bus import Bus
+
+    with Bus() as bus:
+        states = bus.active_states([pod_unit("*")])
+    return {
+        place.uuid
+        for place in candidates
+        if _is_run(paths, place, states.get(pod_unit(place.pod), "inactive"))
+    }
+
+
+def _is_run(paths: Paths, place: Place, state: str) -> bool:
+    if state not in _LIVE:
+        return False
+    current = _read_word(f"{paths.pod_run(place.pod)}/uuid")
+    if current == place.uuid:
+        return True
+    # A start begins with the directory; the word that it is the current run comes a little later.
+    return state == "activating" and not os.path.exists(f"{place.directory}/started")
+
+
+def state(place: Place, live: set[str]) -> str:
+    """The state of a pod in rkt's words; ``live`` is what ``running`` said."""
+    if place.stage == RUN:
+        return RUNNING if place.uuid in live else EXITED
+    idle, busy = _STATES[place.stage]
+    return busy if _is_locked(place.directory) else idle
+
+
+def _is_locked(directory: str) -> bool:
+    from rktsd.host.files import locked
+
+    try:
+        with locked(directory, shared=True, blocking=False):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def status(place: Place, live: set[str]) -> PodStatus:
+    """All about a pod. Raises NotFound, StoreError, BadInput for a damaged directory."""
+    directory = place.directory
+    manifest = _read_json(f"{directory}/pod")
+    try:
+        created = os.stat(f"{directory}/pod").st_mtime_ns
+        started = _modified(f"{directory}/started") or None
+        pod_state = state(place, live)
+        return PodStatus(
+            place=place,
+            state=pod_state,
+            created=created,
+            started=started,
+            networks=_networks(directory),
+            apps=tuple(
+                _app(app, directory, created=created, started=started, pod_state=pod_state)
+                for app in manifest["apps"] or ()
+            ),
+            manifest=manifest,
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BadInput(f"{directory}/pod: damaged: {type(error).__name__}: {error}") from error
+    except OSError as error:
+        raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _app(
+    app: Mapping[str, Any], directory: str, *, created: int, started: int | None, pod_state: str
+) -> AppStatus:
+    name, image = app["name"], app["image"]
+    path = f"{directory}/status/{name}"
+    finished = _modified(path) or None
+    if finished is not None:
+        app_state = "exited"
+    elif pod_state == RUNNING:
+        app_state = "running" if started else "created"
+    else:
+        app_state = "created" if pod_state == "prepared" else "exited"
+    return AppStatus(
+        name=name,
+        state=app_state,
+        image_id=image["id"],
+        image_name=_image_name(image),
+        created=created,
+        started=started,
+        finished=finished,
+        exit_code=exit_code(directory, name),
+        manifest=app,
+    )
+
+
+def _image_name(image: Mapping[str, Any]) -> str | None:
+    name: str | None = image.get("name")
+    labels = image.get("labels") or ()
+    version = next((label["value"] for label in labels if label["name"] == "version"), None)
+    return f"{name}:{version}" if name and version else name
+
+
+def exit_code(directory: str, app: str) -> int | None:
+    """How an app ended, as a shell says it: its status, or 128 and the signal. None: it did not.
+
+    From ``status/APP``, which holds what systemd told the app's ExecStopPost= (systemd.exec(5)).
+    """
+    words = (_read_word(f"{directory}/status/{app}") or "").split()
+    if len(words) != 3:
+        return None
+    if words[2].isdigit():
+        return int(words[2])
+    import signal
+
+    try:
+        return 128 + signal.Signals[f"SIG{words[2]}"].value
+    except KeyError:
+        return 255
+
+
+def failed(directory: str, app: str) -> bool:
+    """Whether systemd holds that the app failed, which a stop by SIGTERM is not."""
+    words = (_read_word(f"{directory}/status/{app}") or "").split()
+    return len(words) == 3 and words[0] != "success"
+
+
+def _networks(directory: str) -> list[dict[str, Any]]:
+    from rktsd.pods.networks import load
+
+    return load(directory)
+
+
+def all_statuses(paths: Paths, *, warn: Callable[[str], None]) -> list[PodStatus]:
+    """Every pod that is more than an embryo or garbage, by UUID; ``warn`` hears of damaged ones."""
+    found = [place for place in places(paths) if place.stage not in (EMBRYO, GARBAGE)]
+    live = running(paths, found)
+    statuses = []
+    for place in sorted(found, key=lambda each: each.uuid):
+        try:
+            statuses.append(status(place, live))
+        except RktError as error:
+            # Moved on or removed since we looked: not worth a word.
+            if os.path.isdir(place.directory):
+                warn(f"pod {place.uuid}: {error}")
+    return statuses
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    from rktsd.host.files import read_limited
+
+    try:
+        value = json.loads(read_limited(path, 16 << 20))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BadInput(f"{path}: not a JSON object")
+    return value
+
+
+def _read_word(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(4096).strip() or None
+    except OSError:
+        return None
+
+
+def _modified(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0

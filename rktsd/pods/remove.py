@@ -1,0 +1,209 @@
+"""Remove pods (rkt's rm and gc), and what the store keeps for nobody.
+
+A pod goes by rename(2) from run to exited-garbage or from prepared to garbage, and from there for
+good. Whoever removes a directory holds its lock, so two at once do the work of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import time
+from typing import NamedTuple
+
+from rktsd.errors import BadInput, RktError, StoreError
+from rktsd.host.files import locked, read_limited
+from rktsd.pods import directories, query
+from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
+from rktsd.pods.query import Place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from rktsd.paths import Paths
+    from rktsd.store.store import Store
+
+KEPT_RUNS = 3
+"""Of a named pod so many ended runs are kept, if the grace period allows."""
+
+# An embryo lives for milliseconds; one this old is what a crash left.
+_EMBRYO_AGE = 3600.0
+
+
+class Ages(NamedTuple):
+    """Seconds after which a marked pod, and a prepared one, is removed."""
+
+    grace: float = 30 * 60
+    prepared: float = 24 * 3600
+
+
+def remove(paths: Paths, place: Place, *, live: set[str]) -> None:
+    """Remove a pod now. Raises BadInput when it is not at rest, StoreError."""
+    shown = f"pod {place.uuid}" if place.name is None else f"pod {place.name} ({place.uuid})"
+    if place.uuid in live:
+        raise BadInput(f"{shown} is running", hint="stop it first")
+    if place.stage in (EMBRYO, PREPARE):
+        raise BadInput(f"{shown} is being prepared")
+    if place.stage in (RUN, PREPARED):
+        target = EXITED_GARBAGE if place.stage == RUN else GARBAGE
+        moved = _move(paths, place, target)
+        if moved is None:
+            raise BadInput(f"{shown} is being started or removed by somebody else")
+        place = moved
+    if not _delete(paths, place):
+        raise BadInput(f"{shown} is being removed by somebody else")
+
+
+def collect(
+    paths: Paths, ages: Ages, *, mark_only: bool, say: Callable[[str], None]
+) -> list[RktError]:
+    """rkt's gc: mark ended pods, then remove what is old enough. Returns what went wrong.
+
+    ``say`` hears of every pod that is removed. Raises SystemdError before anything is done.
+    """
+    found = query.places(paths)
+    live = query.running(paths, found)
+    problems: list[RktError] = []
+    _reap_leftovers(paths, problems)
+    for place in found:
+        target = _target(place, live, ages, mark_only=mark_only)
+        if target is not None:
+            _attempt(problems, functools.partial(_move, paths, place, target))
+    if mark_only:
+        return problems
+    garbage = [place for place in query.places(paths) if place.stage in (EXITED_GARBAGE, GARBAGE)]
+    surplus = _surplus(garbage)
+    for place in garbage:
+        age = _age(place.directory)
+        if place.stage == GARBAGE or place.uuid in surplus or age >= ages.grace:
+            say(f'Garbage collecting pod "{place.uuid}"')
+            _attempt(problems, functools.partial(_delete, paths, place))
+    return problems
+
+
+def _attempt(problems: list[RktError], action: Callable[[], object]) -> None:
+    """One pod that cannot be removed does not keep the others (rkt)."""
+    try:
+        action()
+    except RktError as error:
+        problems.append(error)
+    except OSError as error:
+        problems.append(StoreError(f"cannot remove {error.filename}: {error.strerror}"))
+
+
+def _target(place: Place, live: set[str], ages: Ages, *, mark_only: bool) -> str | None:
+    """Where a pod goes now, if anywhere."""
+    if place.stage == RUN and place.uuid not in live:
+        return EXITED_GARBAGE
+    if place.stage == PREPARE:
+        return GARBAGE
+    if place.stage == EMBRYO and _age(place.directory) > _EMBRYO_AGE:
+        return GARBAGE
+    if place.stage == PREPARED and not mark_only and _age(place.directory) >= ages.prepared:
+        return GARBAGE
+    return None
+
+
+def _surplus(garbage: Iterable[Place]) -> set[str]:
+    """The UUIDs of runs of named pods beyond those that are kept."""
+    runs: dict[str, list[Place]] = {}
+    for place in garbage:
+        if place.name is not None:
+            runs.setdefault(place.name, []).append(place)
+    for each in runs.values():
+        each.sort(key=lambda place: _age(f"{place.directory}/pod"))
+    return {place.uuid for each in runs.values() for place in each[KEPT_RUNS:]}
+
+
+def _age(path: str) -> float:
+    """Seconds since the last change of the inode, which a rename of it is."""
+    try:
+        return time.time() - os.stat(path).st_ctime
+    except OSError:
+        return 0.0
+
+
+def _move(paths: Paths, place: Place, target: str) -> Place | None:
+    """Rename a pod that is at rest. None when it is gone, or was started meanwhile."""
+    try:
+        directory = directories.move(paths, place.uuid, place.stage, target)
+    except FileNotFoundError:
+        return None
+    if place.stage == RUN and query.running(paths, [place]):
+        # Started between our look and the rename: it is as it was before anybody missed it.
+        os.rename(directory, place.directory)
+        return None
+    return Place(place.uuid, target, directory, place.name)
+
+
+def _delete(paths: Paths, place: Place) -> bool:
+    """Remove a pod's directory for good. False when somebody else is at it."""
+    from rktsd.store.tree import remove_tree
+
+    try:
+        with locked(place.directory, blocking=False):
+            remove_tree(place.directory)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return True
+    with contextlib.suppress(OSError):
+        os.unlink(f"{paths.run}/data/{place.uuid}")
+    return True
+
+
+def _reap_leftovers(paths: Paths, problems: list[RktError]) -> None:
+    """What of ended pods is still under /run: their network could not be released, say."""
+    try:
+        pods = os.listdir(f"{paths.run}/pods")
+    except OSError:
+        return
+    if not pods:
+        return
+    from rktsd.host.process import run
+    from rktsd.paths import LIBEXEC
+    from rktsd.systemd.bus import Bus
+    from rktsd.systemd.names import pod_unit
+
+    with Bus() as bus:
+        states = bus.active_states([pod_unit("*")])
+    for pod in pods:
+        if states.get(pod_unit(pod), "inactive") in ("inactive", "failed"):
+            # Its exit status says how the pod ended.
+            run([f"{LIBEXEC}/pod-reap", pod], check=False)
+            if os.path.isdir(paths.pod_run(pod)):
+                problems.append(StoreError(f"pod {pod}: what is left of it cannot be removed"))
+
+
+def kept_layers(paths: Paths) -> set[str]:
+    """The layers that pods stand on. Raises BadInput for a pod that does not say which."""
+    kept: set[str] = set()
+    for stage, uuid in directories.all_pods(paths):
+        directory = directories.stage_directory(paths, stage, uuid)
+        if stage in (EMBRYO, GARBAGE) or not os.path.isdir(directory):
+            continue
+        path = f"{directory}/images"
+        try:
+            images = json.loads(read_limited(path, 16 << 20))
+            kept.update(layer for image in images.values() for layer in image["layers"])
+        except (RktError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if os.path.isdir(directory):
+                raise BadInput(f"{path}: cannot tell which layers the pod needs") from error
+    return kept
+
+
+def free_images(paths: Paths, store: Store, *, warn: Callable[[str], None]) -> None:
+    """Free what neither an image nor a pod needs; nothing while a pod's needs are unknown.
+
+    Raises StoreError.
+    """
+    with store.exclusive():
+        try:
+            kept = kept_layers(paths)
+        except BadInput as error:
+            warn(f"{error}; nothing is freed")
+            return
+        store.collect(kept)

@@ -1,0 +1,162 @@
+"""Run a prepared pod in the foreground: start its unit, follow its log, end as its app does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from rktsd.errors import RktError, StoreError, SystemdError
+from rktsd.host.files import write_atomic
+from rktsd.pods import directories, query
+from rktsd.systemd.bus import Bus
+from rktsd.systemd.journal import Follower, complaints
+from rktsd.systemd.names import pod_unit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rktsd.paths import Paths
+
+_LIVE = ("active", "activating", "deactivating", "reloading")
+_LOOK_AGAIN = 10.0
+
+
+class Interrupts:
+    """Counts the signals that ask us to stop; ``descriptor`` is readable when there are new ones.
+
+    The handlers raise nothing: an exception in the middle of a D-Bus callback would be lost.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.descriptor, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def interrupt(self, *_: object) -> None:
+        """Ask for the stop; also from another thread."""
+        self.count += 1
+        with contextlib.suppress(OSError):
+            os.write(self._write, b"x")
+
+    def clear(self) -> None:
+        """Not readable until the next one."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.descriptor, 64):
+                pass
+
+
+@contextlib.contextmanager
+def _caught(interrupts: Interrupts) -> Iterator[None]:
+    import signal
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupts.interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def keep_directories(paths: Paths, uuid: str) -> None:
+    """Leave word where a pod lies for the unit that starts it. Raises StoreError."""
+    from rktsd.paths import Paths as Default
+
+    usual = Default()
+    if (paths.data, paths.local_config) == (usual.data, usual.local_config):
+        return
+    directory = f"{paths.run}/data"
+    try:
+        os.makedirs(directory, 0o755, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make {directory}: {error.strerror}") from error
+    write_atomic(f"{directory}/{uuid}", f"{paths.data}\n{paths.local_config}\n", durable=False)
+
+
+def run(uuid: str, paths: Paths, *, write: Callable[[bytes], bool]) -> int:
+    """Start the prepared pod ``uuid`` and wait for its end. Returns the exit status of its app.
+
+    With several apps it is that of the one that failed first (rkt). ``write`` gets what the apps
+    print; when it says False, nobody reads any more and the pod is stopped, as at SIGINT, SIGTERM
+    and SIGHUP; the second such signal kills. Raises SystemdError with the reason when the pod did
+    not start.
+    """
+    unit = pod_unit(uuid)
+    since = time.time()
+    keep_directories(paths, uuid)
+    interrupts = Interrupts()
+
+    def show(data: bytes) -> None:
+        if not write(data):
+            interrupts.interrupt()
+
+    matches = [f"RKT_POD_UUID={uuid}", "_TRANSPORT=stdout"]
+    with _caught(interrupts), Follower(matches, show) as follower, Bus() as bus:
+        job = bus.start(unit)
+        _wait(bus, unit, uuid, paths=paths, interrupts=interrupts)
+        result = bus.wait(job, 0) or "done"
+        follower.finish()
+    status = _exit_status(paths, uuid)
+    if result != "done" and status is None:
+        raise SystemdError(_reason(unit, since, stopped=interrupts.count > 0))
+    return status or 0
+
+
+def _wait(bus: Bus, unit: str, uuid: str, *, paths: Paths, interrupts: Interrupts) -> None:
+    """Until the unit is at rest."""
+    seen = 0
+    while bus.active_states([unit]).get(unit) in _LIVE:
+        if interrupts.count > seen:
+            interrupts.clear()
+            if seen:
+                kill(bus, paths, uuid)
+            else:
+                bus.stop(unit)
+            seen = interrupts.count
+        bus.wait_change(unit, wake=interrupts.descriptor, timeout=_LOOK_AGAIN)
+
+
+def kill(bus: Bus, paths: Paths, pod: str) -> None:
+    """SIGKILL to every app of a pod; one that is gone already is no error."""
+    import signal
+
+    try:
+        with open(f"{paths.pod_run(pod)}/units") as file:
+            units = file.read().split()
+    except OSError:
+        return
+    for unit in units:
+        if unit.endswith(".service") and not unit.endswith("._up.service"):
+            with contextlib.suppress(SystemdError):
+                bus.kill(unit, "all", signal.SIGKILL)
+
+
+def _exit_status(paths: Paths, uuid: str) -> int | None:
+    """How the pod ended; None when none of its apps did so."""
+    found = directories.find(paths, uuid)
+    if found is None:
+        return None
+    directory = found[1]
+    try:
+        ended = sorted(os.scandir(f"{directory}/status"), key=lambda each: each.stat().st_mtime_ns)
+    except OSError:
+        return None
+    codes = [
+        (query.failed(directory, each.name), query.exit_code(directory, each.name) or 0)
+        for each in ended
+    ]
+    if not codes:
+        return None
+    bad = [code for failed, code in codes if failed and code] + [code for _, code in codes if code]
+    return bad[0] if bad else 0
+
+
+def _reason(unit: str, since: float, *, stopped: bool) -> str:
+    if stopped:
+        return "stopped while it was being started"
+    try:
+        said = complaints(unit, since=since)
+    except RktError:
+        said = []
+    return said[-1] if said else f"{unit} did not start: see journalctl -u {unit}"
