@@ -9,16 +9,19 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypedDict
 
 from rktsd.appc.names import host_labels
-from rktsd.appc.types import App, Port, RuntimeApp
+from rktsd.appc.types import Port, RuntimeApp
 from rktsd.errors import BadInput, NotFound, Unsupported, UsageError
 from rktsd.net import files as net_files
 from rktsd.net.ports import PortMapping, check_conflicts
 from rktsd.paths import Paths
 from rktsd.pods.options import expand_insecure
+from rktsd.pods.placeholders import placeholders
 from rktsd.pods.spec import AppImage, PodSpec
+from rktsd.stage1.mounts import app_mounts
 from rktsd.stage1.plan import plan
 from rktsd.stage1.types import AppFacts, PodFacts, PodPlan
 from rktsd.store.executables import find_executable
@@ -77,6 +80,10 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         systemd=spec.options.systemd,
     )
     apps = [_app_facts(spec, runtime, paths) for runtime in spec.manifest.apps]
+    apps = [
+        _with_placeholders(spec, app, directory) if app.runtime.read_only_root_fs else app
+        for app in apps
+    ]
     files = spec.files()
     if named:
         files["name"] = f"{pod}\n"
@@ -127,7 +134,7 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths) -> AppFacts:
     insecure = expand_insecure((*spec.options.insecure, *(options.insecure if options else ())))
     return AppFacts(
         runtime=runtime,
-        app=_with_groups(app, identity.supplementary),
+        app=replace(app, supplementary_gids=identity.supplementary),
         image=image.shown,
         layers=layers,
         executable=posixpath.normpath(executable),
@@ -142,10 +149,11 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths) -> AppFacts:
     )
 
 
-def _with_groups(app: App, groups: tuple[int, ...]) -> App:
-    import dataclasses
-
-    return dataclasses.replace(app, supplementary_gids=groups)
+def _with_placeholders(spec: PodSpec, facts: AppFacts, directory: str) -> AppFacts:
+    binds, _ = app_mounts(spec.manifest, facts, directory)
+    targets = [(bind.target, os.path.isfile(bind.source)) for bind in binds]
+    targets += [(path, True) for path in ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")]
+    return replace(facts, placeholders=placeholders(RootView(facts.layers), targets))
 
 
 def _has_content(view: RootView, path: str) -> bool:

@@ -91,7 +91,7 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
     return {
         "ociVersion": "1.0.0",
         "process": process,
-        "root": {"path": "rootfs", "readonly": facts.runtime.read_only_root_fs},
+        "root": {"path": "rootfs"},
         "hostname": pod.hostname,
         "linux": linux,
     }
@@ -153,7 +153,9 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
         # nspawn keeps a directory of that name while it runs: no two apps may share one.
         f"--machine=rkt-{identifier}-{position}",
         f"--oci-bundle={bundle}",
-        f"--overlay={':'.join(_escape(path) for path in stack)}:/",
+        # nspawn's --read-only leaves a root mounted by an option as it is.
+        f"--overlay{'-ro' if facts.runtime.read_only_root_fs else ''}="
+        f"{':'.join(_escape(path) for path in stack)}:/",
         *(_bind_option(bind) for bind in binds),
     ]
     return f"#!/bin/sh\nSYSTEMD_LOG_LEVEL=notice exec {shlex.join(command)}\n"

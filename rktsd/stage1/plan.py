@@ -15,7 +15,7 @@ from rktsd.appc import isolators
 from rktsd.appc.types import Isolator
 from rktsd.errors import BadInput, Unsupported
 from rktsd.stage1 import bundle
-from rktsd.stage1.mounts import BindMount, app_mounts
+from rktsd.stage1.mounts import BindMount, EmptyVolume, app_mounts
 from rktsd.stage1.types import AppFacts, BundlePlan, PodFacts, PodPlan, UnitPlan
 from rktsd.systemd import names, properties
 
@@ -54,20 +54,17 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
     if not apps:
         raise BadInput(f"pod {pod.name}: pod must contain at least one application")
     directories: dict[str, tuple[str, int, int, int]] = {}
+    files = _pod_files(pod)
     units = [_slice(pod)]
     bundles: list[BundlePlan] = []
     for facts in apps:
         _refuse_unsupported(facts)
         name = facts.runtime.name
         binds, empties = app_mounts(pod.manifest, facts, pod.directory)
-        for path in (f"{pod.directory}/overlay", f"{pod.directory}/overlay/{name}"):
-            directories[path] = (path, 0o755, 0, 0)
-        if empties:
-            directories.setdefault(
-                f"{pod.directory}/volumes", (f"{pod.directory}/volumes", 0o755, 0, 0)
-            )
-        for empty in empties:
-            directories.setdefault(empty.path, (empty.path, empty.mode, empty.uid, empty.gid))
+        for directory in _app_directories(pod, facts, empties):
+            directories.setdefault(directory[0], directory)
+        overlay = f"{pod.directory}/overlay/{name}"
+        files += [(f"{overlay}{place.path}", "") for place in facts.placeholders if place.is_file]
         bundle_directory = f"{pod.run_directory}/{name}"
         all_binds = [*_host_files(pod, facts, binds), *binds]
         bundles.append(
@@ -79,12 +76,6 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
             }
         )
         units.append(_app_unit(pod, facts, bundle_directory))
-    files = [
-        (f"{pod.run_directory}/hosts", pod.hosts),
-        (f"{pod.run_directory}/hostname", f"{pod.hostname}\n"),
-    ]
-    if pod.resolv_conf is not None:
-        files.append((f"{pod.run_directory}/resolv.conf", pod.resolv_conf))
     return {
         "pod": pod.name,
         "uuid": pod.uuid,
@@ -97,6 +88,32 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         "directories": list(directories.values()),
         "files": files,
     }
+
+
+def _pod_files(pod: PodFacts) -> list[tuple[str, str]]:
+    files = [
+        (f"{pod.run_directory}/hosts", pod.hosts),
+        (f"{pod.run_directory}/hostname", f"{pod.hostname}\n"),
+    ]
+    if pod.resolv_conf is not None:
+        files.append((f"{pod.run_directory}/resolv.conf", pod.resolv_conf))
+    return files
+
+
+def _app_directories(
+    pod: PodFacts, facts: AppFacts, empties: Sequence[EmptyVolume]
+) -> Iterable[tuple[str, int, int, int]]:
+    """(path, mode, uid, gid) of the app's own layer and of its empty volumes, parents first."""
+    overlay = f"{pod.directory}/overlay/{facts.runtime.name}"
+    yield f"{pod.directory}/overlay", 0o755, 0, 0
+    yield overlay, 0o755, 0, 0
+    for place in facts.placeholders:
+        if not place.is_file:
+            yield f"{overlay}{place.path}", place.mode, place.uid, place.gid
+    if empties:
+        yield f"{pod.directory}/volumes", 0o755, 0, 0
+    for empty in empties:
+        yield empty.path, empty.mode, empty.uid, empty.gid
 
 
 def _refuse_unsupported(facts: AppFacts) -> None:

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Placeholder:
+    """A mount point, or a directory above one, to be made in the app's own layer."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+    is_file: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AppFacts:
     """One app with everything about its image that had to be looked up.
 
@@ -38,6 +49,7 @@ class AppFacts:
     insecure: frozenset[str] = frozenset()
     systemd: Mapping[str, object] | None = None
     stop_timeout: float | None = None
+    placeholders: tuple[Placeholder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

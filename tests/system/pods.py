@@ -1,4 +1,4 @@
-"""Pods in a box: written, started, watched and removed by the commands that an administrator uses."""
+"""Pods in a box, handled by the commands that an administrator uses."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ class Pod:
     def status(self, app: str) -> str:
         """What the last run recorded of an app: result, code, status."""
         return self.box.shell(
-            "cd /var/lib/rkt/pods/run; "
-            f"for run in $(ls -t); do [ \"$(cat $run/name 2>/dev/null)\" != {self.name} ] && continue; "
+            "cd /var/lib/rkt/pods/run; for run in $(ls -t); do"
+            f' [ "$(cat $run/name 2>/dev/null)" = {self.name} ] || continue; '
             f"cat $run/status/{app} 2>/dev/null || :; break; done"
         ).strip()
 

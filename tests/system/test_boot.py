@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,11 +13,11 @@ from tests.system.pods import SERVE, Pod, app, eventually
 
 
 @pytest.fixture
-def own_box(make_box: BoxFactory, busybox_aci: str) -> Iterator[Box]:
+def own_box(make_box: BoxFactory, busybox_aci: str) -> Box:
     """A box to switch off, with the image in its store and no way out of it."""
     machine = make_box()
     store_image(machine, busybox_aci)
-    yield machine
+    return machine
 
 
 def test_an_enabled_pod_comes_back_without_a_network(own_box: Box) -> None:

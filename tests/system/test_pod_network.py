@@ -8,7 +8,7 @@ from tests.system.conftest import MakePod
 from tests.system.pods import SERVE, Pod, app, eventually
 
 HTTPD = "trap 'exit 0' TERM; httpd -f -p 80 -h /etc & wait"
-PORT = "[[port]]\nname = \"http\"\nhost-port = {}\n{}\n"
+PORT = '[[port]]\nname = "http"\nhost-port = {}\n{}\n'
 LISTENS = 'ports = [{name = "http", port = 80}]\n'
 
 

@@ -30,7 +30,7 @@ from rktsd.appc.types import (
 from rktsd.errors import BadInput, RktError, Unsupported
 from rktsd.stage1 import syscalls
 from rktsd.stage1.plan import plan
-from rktsd.stage1.types import AppFacts, PodFacts, PodPlan
+from rktsd.stage1.types import AppFacts, Placeholder, PodFacts, PodPlan
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 UUID = "6a1b2c3d-0000-4000-8000-00000000abcd"
@@ -168,7 +168,12 @@ def _names() -> PodPlan:
 
 
 def _read_only_root() -> PodPlan:
-    facts = _facts()
+    missing = (
+        Placeholder("/proc", 0o755, 0, 0),
+        Placeholder("/etc", 0o750, 0, 0),
+        Placeholder("/etc/hosts", 0o755, 0, 0, is_file=True),
+    )
+    facts = _facts(placeholders=missing)
     apps = [replace(facts, runtime=replace(facts.runtime, read_only_root_fs=True))]
     return plan(_pod(apps), apps)
 
