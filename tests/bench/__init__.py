@@ -1,0 +1,1 @@
+"""What pods cost beside their peers: rows of commands, timed in turn in one box."""

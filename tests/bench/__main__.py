@@ -1,0 +1,99 @@
+"""python3 -m tests.bench [--rounds N] [--row NAME]... [--json FILE] [--deb FILE]
+
+Exit status 0 whatever the times are: they are for people to judge, beside each other.
+"""
+
+import argparse
+import glob
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from tests.bench import breakdown
+from tests.bench.lab import BenchError, Lab, open_lab, times
+from tests.bench.report import phase_table, row_table
+from tests.bench.rows import ROWS, Contender, Row
+from tests.box import BoxError, CommandError
+
+_REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_BREAKDOWN = "breakdown"
+_QUIET = 1.0
+
+# Row (or breakdown), contender, measure: a number per round.
+Results = dict[str, dict[str, dict[str, list[float]]]]
+
+
+def _arguments() -> argparse.Namespace:
+    names = [*(row.name for row in ROWS), _BREAKDOWN]
+    parser = argparse.ArgumentParser(prog="bench", description="Pods beside their peers.")
+    parser.add_argument("--rounds", type=int, default=15, metavar="N")
+    parser.add_argument("--row", action="append", choices=names, help="only this (repeatable)")
+    parser.add_argument("--json", metavar="FILE", help="write every single time there")
+    parser.add_argument("--deb", metavar="FILE", help="package to measure (newest of dist/)")
+    arguments = parser.parse_args()
+    if arguments.rounds < 1:
+        parser.error("--rounds: at least 1")
+    found = glob.glob(f"{_REPOSITORY}/dist/rktsd_*.deb")
+    arguments.deb = arguments.deb or max(found, key=os.path.getmtime, default=None)
+    if arguments.deb is None:
+        parser.error("no package in dist/: make deb first")
+    arguments.row = arguments.row or names
+    return arguments
+
+
+def _measure(lab: Lab, rows: Sequence[Row], rounds: int) -> Results:
+    """Round by round, every contender in turn and another one first; one more round to warm up."""
+    turns: list[tuple[str, Contender]] = []
+    for row in rows:
+        turns += [(row.name, each) for each in (row.ours, *(peer.contender for peer in row.peers))]
+    results: Results = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for round in range(rounds + 1 if turns else 0):
+        sys.stderr.write(f"\rround {round} of {rounds}")
+        start = round % len(turns)
+        for row_name, contender in turns[start:] + turns[:start]:
+            answer = lab.run(contender)
+            for measure, value in times(answer).items():
+                if round:
+                    results[row_name][contender.name][measure].append(value)
+    sys.stderr.write("\n")
+    return results
+
+
+def _look_into(lab: Lab, rounds: int) -> list[dict[str, float]]:
+    lab.add_unit(breakdown.DROP_IN, breakdown.TRACED)
+    answers = [lab.run(breakdown.TRACED_START) for _ in range(rounds + 1)]
+    return [breakdown.phases(answer) for answer in answers[1:]]
+
+
+def _bench(arguments: argparse.Namespace, say: Callable[[str], object]) -> None:
+    if os.getloadavg()[0] > _QUIET:
+        say(f"Warning: load average {os.getloadavg()[0]:.1f}: trust minima and ratios, not times\n")
+    rows = [row for row in ROWS if row.name in arguments.row]
+    with open_lab(arguments.deb) as lab:
+        results = _measure(lab, rows, arguments.rounds)
+        for row in rows:
+            say(f"\n{row_table(row, results[row.name])}\n")
+        if _BREAKDOWN in arguments.row:
+            looks = _look_into(lab, arguments.rounds)
+            say(f"\n{phase_table(f'Where the time of one start goes [{_BREAKDOWN}]', looks)}\n")
+            phases = {phase: [look[phase] for look in looks] for phase in looks[0]}
+            results[_BREAKDOWN] = {breakdown.TRACED_START.name: phases}
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump({"rounds": arguments.rounds, "ms": results}, file, indent=1)
+
+
+def main() -> int:
+    try:
+        _bench(_arguments(), sys.stdout.write)
+    except (BenchError, BoxError, CommandError, OSError, subprocess.CalledProcessError) as error:
+        sys.stderr.write(f"bench: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
