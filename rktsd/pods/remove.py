@@ -13,11 +13,12 @@ import os
 import time
 from typing import NamedTuple
 
-from rktsd.errors import BadInput, RktError, StoreError
+from rktsd.errors import BadInput, RktError, StoreError, SystemdError
 from rktsd.host.files import locked, read_limited
 from rktsd.pods import directories, query
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
 from rktsd.pods.query import Place
+from rktsd.systemd.names import pod_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,7 +153,19 @@ def _delete(paths: Paths, place: Place) -> bool:
         return True
     with contextlib.suppress(OSError):
         os.unlink(f"{paths.run}/data/{place.uuid}")
+    _forget_unit(place)
     return True
+
+
+def _forget_unit(place: Place) -> None:
+    """A pod without a name leaves no failed unit behind."""
+    if place.name is not None or not os.path.isdir("/run/systemd/system"):
+        return
+    from rktsd.pods.run import reset_failed
+    from rktsd.systemd.bus import Bus
+
+    with contextlib.suppress(SystemdError), Bus() as bus:
+        reset_failed(bus, pod_unit(place.uuid))
 
 
 def _reap_leftovers(paths: Paths, problems: list[RktError]) -> None:
@@ -166,7 +179,6 @@ def _reap_leftovers(paths: Paths, problems: list[RktError]) -> None:
     from rktsd.host.process import run
     from rktsd.paths import LIBEXEC
     from rktsd.systemd.bus import Bus
-    from rktsd.systemd.names import pod_unit
 
     with Bus() as bus:
         states = bus.active_states([pod_unit("*")])

@@ -93,20 +93,22 @@ def run(uuid: str, paths: Paths, *, write: Callable[[bytes], bool]) -> int:
 
     matches = [f"RKT_POD_UUID={uuid}", "_TRANSPORT=stdout"]
     with _caught(interrupts), Follower(matches, show) as follower, Bus() as bus:
-        job = bus.start(unit)
-        _wait(bus, unit, uuid, paths=paths, interrupts=interrupts)
-        result = bus.wait(job, 0) or "done"
+        result = _wait(bus, uuid, bus.start(unit), paths=paths, interrupts=interrupts)
         follower.finish()
+        reset_failed(bus, unit)
     status = _exit_status(paths, uuid)
     if result != "done" and status is None:
         raise SystemdError(_reason(unit, since, stopped=interrupts.count > 0))
     return status or 0
 
 
-def _wait(bus: Bus, unit: str, uuid: str, *, paths: Paths, interrupts: Interrupts) -> None:
-    """Until the unit is at rest."""
-    seen = 0
-    while bus.active_states([unit]).get(unit) in _LIVE:
+def _wait(bus: Bus, uuid: str, job: bytes, *, paths: Paths, interrupts: Interrupts) -> str:
+    """Until the start is over and the unit is at rest. Returns how the start ended."""
+    unit, result, seen = pod_unit(uuid), "", 0
+    while True:
+        result = result or bus.wait(job, 0)
+        if result and bus.active_states([unit]).get(unit) not in _LIVE:
+            return result
         if interrupts.count > seen:
             interrupts.clear()
             if seen:
@@ -115,6 +117,12 @@ def _wait(bus: Bus, unit: str, uuid: str, *, paths: Paths, interrupts: Interrupt
                 bus.stop(unit)
             seen = interrupts.count
         bus.wait_change(unit, wake=interrupts.descriptor, timeout=_LOOK_AGAIN)
+
+
+def reset_failed(bus: Bus, unit: str) -> None:
+    """For a pod without a name, whose unit is of no use any more once its end was told."""
+    with contextlib.suppress(SystemdError):
+        bus.reset_failed(unit)
 
 
 def kill(bus: Bus, paths: Paths, pod: str) -> None:

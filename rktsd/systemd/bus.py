@@ -111,6 +111,7 @@ class Bus:
     def __init__(self) -> None:
         self._library = _extension()
         self._results: dict[bytes, str] = {}
+        self._jobs: set[bytes] = set()
         self._touched: set[str] = set()
         self._callbacks: list[Callable[..., None]] = []
         self._subscribed = False
@@ -162,7 +163,9 @@ class Bus:
             # An exception here would surface far away as a SystemError.
             message.process_reply(False)
             body = message.body
-            self._results[body[1]] = body[3].decode()
+            if body[1] in self._jobs:
+                self._jobs.discard(body[1])
+                self._results[body[1]] = body[3].decode()
             self._touched.add(body[2].decode())
 
         self._callbacks.append(job_removed)
@@ -188,19 +191,28 @@ class Bus:
             ]
         arguments.append(_END)
         job: bytes = self._call(MANAGER_PATH, MANAGER, b"StartTransientUnit", arguments)
+        self._jobs.add(job)
         return job
 
     def start(self, unit: str) -> bytes:
         """Queue a start job. Returns its path."""
         self.subscribe()
-        job: bytes = self._manager(b"StartUnit", b"ss", [unit, "replace"])
-        return job
+        return self._job(b"StartUnit", unit)
 
     def stop(self, unit: str) -> bytes:
         """Queue a stop job. Returns its path."""
         self.subscribe()
-        job: bytes = self._manager(b"StopUnit", b"ss", [unit, "replace"])
+        return self._job(b"StopUnit", unit)
+
+    def _job(self, method: bytes, unit: str) -> bytes:
+        # A reply is taken before any signal is, so that no end of a job of ours is overlooked.
+        job: bytes = self._manager(method, b"ss", [unit, "replace"])
+        self._jobs.add(job)
         return job
+
+    def reset_failed(self, unit: str) -> None:
+        """Forget that a unit failed. Raises SystemdError when it is not loaded."""
+        self._manager(b"ResetFailedUnit", b"s", [unit])
 
     def kill(self, unit: str, who: str, signal: int) -> None:
         """Send ``signal`` to ``who`` (main, control or all) of a unit."""
@@ -226,9 +238,6 @@ class Bus:
             poll.register(wake, select.POLLIN)
             poll.poll(timeout * 1000)
             self._drain()
-        self._touched.discard(unit)
-        # Whoever waits like this may do so for months, and jobs of all units come by.
-        self._results.clear()
         self._touched.clear()
 
     def _pump(self, timeout: float | None) -> None:
