@@ -46,6 +46,19 @@ def write_atomic(path: str, data: bytes | str, *, mode: int = 0o644, durable: bo
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
 
+def write(path: str, text: str, *, mode: int = 0o644) -> None:
+    """Write a file that nobody reads before it is complete and that need not survive a crash.
+
+    Raises StoreError naming the path.
+    """
+    try:
+        with open(path, "w") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+
+
 def rename_durable(source: str, target: str) -> None:
     """rename(2), then sync both directories. Raises OSError."""
     os.rename(source, target)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from rktsd.errors import BadInput, NotFound, StoreError
+from rktsd.host.files import write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,16 +46,16 @@ def create(paths: Paths, stage: str, uuid: str, files: Mapping[str, str]) -> str
     try:
         os.makedirs(f"{embryo}/status", 0o750)
         for name, text in files.items():
-            with open(f"{embryo}/{name}", "w") as file:
-                os.fchmod(file.fileno(), 0o640)
-                file.write(text)
+            write(f"{embryo}/{name}", text, mode=0o640)
         os.makedirs(os.path.dirname(target), 0o750, exist_ok=True)
         os.rename(embryo, target)
-    except OSError as error:
+    except (OSError, StoreError) as error:
         import shutil
 
         shutil.rmtree(embryo, ignore_errors=True)
-        raise StoreError(f"cannot write {error.filename}: {error.strerror}") from error
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"cannot make {target}: {error.strerror}") from error
     return target
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+from rktsd.host.files import write
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +28,7 @@ def record(directory: str, attachments: Sequence[Attachment]) -> None:
         }
         for each in attachments
     ]
-    with open(f"{directory}/net-info.json", "w") as file:
-        json.dump(rows, file)
+    write(f"{directory}/net-info.json", json.dumps(rows))
 
 
 def load(directory: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import os
 import sys
 
 from rktsd.errors import RktError, StoreError
-from rktsd.host.files import locked, read_limited
+from rktsd.host.files import locked, read_limited, write
 from rktsd.paths import LIBEXEC, Paths
 from rktsd.pods import cache, directories, runs
 from rktsd.pods.locate import MAX_POD_FILE, find_pod_file, looks_like_uuid
@@ -63,8 +63,7 @@ def start(pod: str, paths: Paths) -> None:
     apply.write_unit_list(plan)
     with Bus() as bus:
         apply.launch(plan, bus)
-    with open(f"{plan['directory']}/started", "w"):
-        pass
+    write(f"{plan['directory']}/started", "")
 
 
 def _named(pod: str, paths: Paths) -> Compiled:
@@ -101,11 +100,10 @@ def _paths(uuid: str, paths: Paths) -> Paths:
 def _make_run_directory(run_directory: str, uuid: str, directory: str) -> None:
     try:
         os.makedirs(run_directory)
-        for name, text in (("directory", directory), ("uuid", uuid)):
-            with open(f"{run_directory}/{name}", "w") as file:
-                file.write(f"{text}\n")
     except OSError as error:
-        raise StoreError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise StoreError(f"cannot write {run_directory}: {error.strerror}") from error
+    write(f"{run_directory}/directory", f"{directory}\n")
+    write(f"{run_directory}/uuid", f"{uuid}\n")
 
 
 def _set_up_network(compiled: Compiled, state_directory: str, paths: Paths) -> None:

@@ -11,6 +11,7 @@ import os
 import time
 
 from rktsd.errors import StoreError, SystemdError
+from rktsd.host.files import write
 from rktsd.systemd.bus import UnitExists
 from rktsd.systemd.names import failure_unit
 
@@ -28,13 +29,15 @@ def write_bundles(plan: PodPlan) -> None:
         for path, mode, uid, gid in plan["directories"]:
             _make_directory(path, mode, uid, gid)
         for path, text in plan["files"]:
-            _write(path, text)
+            write(path, text)
         for bundle in plan["bundles"]:
             directory = bundle["directory"]
+            # The environment may hold secrets.
+            os.mkdir(directory, 0o700)
             # nspawn wants a root directory of the bundle's own that holds usr/, and locks it.
-            os.makedirs(f"{directory}/rootfs/usr", exist_ok=True)
-            _write(f"{directory}/config.json", json.dumps(bundle["config"]))
-            _write(f"{directory}/run", bundle["run"])
+            os.makedirs(f"{directory}/rootfs/usr")
+            write(f"{directory}/config.json", json.dumps(bundle["config"]))
+            write(f"{directory}/run", bundle["run"])
     except OSError as error:
         raise StoreError(f"cannot write {error.filename}: {error.strerror}") from error
 
@@ -44,7 +47,7 @@ def write_unit_list(plan: PodPlan) -> None:
     # A failure unit still waiting would hold the failed app's unit, and that the next start.
     units = [failure_unit(plan["pod"]), plan["barrier"]["name"]]
     units += [unit["name"] for unit in reversed(plan["units"])]
-    _write(f"{plan['run_directory']}/units", "".join(f"{unit}\n" for unit in units))
+    write(f"{plan['run_directory']}/units", "".join(f"{unit}\n" for unit in units))
 
 
 def launch(plan: PodPlan, bus: Bus) -> None:
@@ -71,6 +74,8 @@ def _queue(plan: PodPlan, bus: Bus) -> bytes:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+        except SystemdError as error:
+            raise SystemdError(f"pod {plan['pod']}: systemd refuses its units: {error}") from error
 
 
 def _reason(plan: PodPlan) -> str:
@@ -92,8 +97,3 @@ def _make_directory(path: str, mode: int, uid: int, gid: int) -> None:
         return
     os.chown(path, uid, gid)
     os.chmod(path, mode)
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)

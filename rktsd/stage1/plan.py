@@ -105,13 +105,14 @@ def _app_directories(
 ) -> Iterable[tuple[str, int, int, int]]:
     """(path, mode, uid, gid) of the app's own layer and of its empty volumes, parents first."""
     overlay = f"{pod.directory}/overlay/{facts.runtime.name}"
-    yield f"{pod.directory}/overlay", 0o755, 0, 0
+    # What an app writes may be setuid: nobody else on the host gets to it.
+    yield f"{pod.directory}/overlay", 0o700, 0, 0
     yield overlay, 0o755, 0, 0
     for place in facts.placeholders:
         if not place.is_file:
             yield f"{overlay}{place.path}", place.mode, place.uid, place.gid
     if empties:
-        yield f"{pod.directory}/volumes", 0o755, 0, 0
+        yield f"{pod.directory}/volumes", 0o700, 0, 0
     for empty in empties:
         yield empty.path, empty.mode, empty.uid, empty.gid
 
