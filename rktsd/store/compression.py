@@ -160,6 +160,7 @@ def _zstd(descriptor: int, head: bytes, label: str) -> Callable[[], bytes]:
                 return data
             return os.read(descriptor, size)
 
+    # A frame that is cut off just ends here; the tar reader and the layer's digest notice.
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     reader = decompressor.stream_reader(Source(), read_size=INPUT, read_across_frames=True)
 

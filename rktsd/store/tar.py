@@ -17,6 +17,7 @@ EXTENSION_LIMIT = 1 << 20
 _ZERO = bytes(BLOCK)
 _HEADER = struct.Struct("100s8s8s8s12s12s8x1s100s8s64x8s8s155s12x")
 _XATTR = b"SCHILY.xattr."
+_KNOWN = 4096
 _MAX_ID = 0xFFFF_FFFE
 _MAX_NANOSECONDS = 1 << 62
 
@@ -48,7 +49,7 @@ class TarReader:
     in messages. All methods raise BadInput, or Unsupported for what tar knows but we do not.
     """
 
-    __slots__ = ("_buffer", "_left", "_padding", "_position", "_source", "label")
+    __slots__ = ("_buffer", "_known", "_left", "_padding", "_position", "_source", "label")
 
     def __init__(self, source: Callable[[], bytes], label: str) -> None:
         self.label = label
@@ -57,6 +58,7 @@ class TarReader:
         self._position = 0
         self._left = 0
         self._padding = 0
+        self._known: dict[tuple[bytes, bytes, bytes, bytes], tuple[int, int, int, int]] = {}
 
     def next(self) -> Member | None:
         """The next member, None after the last; unread data of the one before is skipped."""
@@ -110,12 +112,20 @@ class TarReader:
         target: bytes,
         pax: dict[bytes, bytes],
     ) -> Member:
-        number = self._number
-        mode = number(fields[0], name, "mode") & 0o7777
-        uid = number(fields[1], name, "uid")
-        gid = number(fields[2], name, "gid")
-        size = number(fields[3], name, "size")
-        mtime = self._number(fields[4], name, "mtime", signed=True) * 1_000_000_000
+        # Members share modes, owners and times: all but the size is mostly read before.
+        shared = (fields[0], fields[1], fields[2], fields[4])
+        known = self._known.get(shared)
+        if known is None:
+            known = (
+                self._number(fields[0], name, "mode") & 0o7777,
+                self._number(fields[1], name, "uid"),
+                self._number(fields[2], name, "gid"),
+                self._number(fields[4], name, "mtime", signed=True) * 1_000_000_000,
+            )
+            if len(self._known) < _KNOWN:
+                self._known[shared] = known
+        mode, uid, gid, mtime = known
+        size = self._number(fields[3], name, "size")
         xattrs: dict[str, bytes] | None = None
         if pax:
             name = pax.get(b"path", name)
