@@ -36,8 +36,8 @@ class Context(NamedTuple):
 
 
 def note(command: str, message: str) -> None:
-    """``COMMAND: message`` on standard error, in one line."""
-    sys.stderr.write(f"{command}: {one_line(message)}\n")
+    """``COMMAND: message`` on standard error, in one line; of ``image rm`` the last word (rkt)."""
+    sys.stderr.write(f"{command.rpartition(' ')[2]}: {one_line(message)}\n")
     sys.stderr.flush()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from rktsd.cli import table
 from rktsd.cli.arguments import none, output_format
-from rktsd.cli.context import Context, note
+from rktsd.cli.context import Context
 from rktsd.cli.parse import Parsed, Values, truth
 from rktsd.errors import NotFound, RktError, UsageError
 from rktsd.store.records import ImageRecord
@@ -123,9 +123,9 @@ def remove(context: Context, parsed: Parsed) -> int:
         sys.stdout.write(f'successfully removed aci for image: "{record.id}"\n')
     if removed:
         free_images(context.paths, store, warn=context.note)
-        note("rm", f"{removed} image(s) successfully removed")
+        context.note(f"{removed} image(s) successfully removed")
     if failed:
-        note("rm", f"{failed} image(s) cannot be removed")
+        context.note(f"{failed} image(s) cannot be removed")
     return 254 if failed else 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from rktsd.errors import BadInput, NotFound, RktError, StoreError
 from rktsd.pods import directories
@@ -36,8 +36,7 @@ _STATES = {
 _LIVE = frozenset({"active", "activating", "deactivating", "reloading"})
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A pod's directory. ``name`` is None for a pod without one."""
 
     uuid: str
@@ -51,8 +50,7 @@ class Place:
         return self.name or self.uuid
 
 
-@dataclass(frozen=True, slots=True)
-class AppStatus:
+class AppStatus(NamedTuple):
     """One app; times are nanoseconds since the epoch, ``exit_code`` is as of a shell."""
 
     name: str
@@ -66,17 +64,16 @@ class AppStatus:
     manifest: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class PodStatus:
+class PodStatus(NamedTuple):
     """One pod; ``networks`` as in net-info.json, ``manifest`` the pod manifest as read."""
 
     place: Place
     state: str
     created: int
     started: int | None
-    networks: list[dict[str, Any]] = field(default_factory=list)
-    apps: tuple[AppStatus, ...] = ()
-    manifest: Mapping[str, Any] = field(default_factory=dict)
+    networks: list[dict[str, Any]]
+    apps: tuple[AppStatus, ...]
+    manifest: Mapping[str, Any]
 
 
 def places(paths: Paths) -> list[Place]:
@@ -212,7 +209,8 @@ def _app(
         image_id=image["id"],
         image_name=_image_name(image),
         created=created,
-        started=started,
+        # The pod counts as started when its last app is, by when this one may have ended.
+        started=min(started or finished, finished) if finished else started,
         finished=finished,
         exit_code=exit_code(directory, name),
         manifest=app,

@@ -375,8 +375,12 @@ class Store:
         target = self._image_path(record.id)
         with self.temporary("image") as place:
             os.mkdir(place, 0o750)
+            # Scratch lies outside the group that may read what is said of images.
+            group = os.stat(f"{self.root}/images").st_gid
             for name, content in {**files, "used": b""}.items():
                 write_atomic(f"{place}/{name}", content, mode=0o640)
+                os.chown(f"{place}/{name}", -1, group)
+            os.chown(place, -1, group)
             os.utime(f"{place}/used", ns=(record.last_used, record.last_used))
             try:
                 rename_durable(place, target)
