@@ -36,9 +36,7 @@ def store_image(box: Box, archive: str) -> str:
 def pod_box(box: Box, busybox_aci: str) -> Box:
     """The shared box with the busybox image in its store, and no limit on starts in a row."""
     store_image(box, busybox_aci)
-    box.write(
-        "/etc/systemd/system/rkt@.service.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n"
-    )
+    box.write("/etc/systemd/system/rkt@.service.d/often.conf", "[Unit]\nStartLimitIntervalSec=0\n")
     box.run(["systemctl", "daemon-reload"], check=True)
     return box
 
