@@ -158,7 +158,12 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
         f"{':'.join(_escape(path) for path in stack)}:/",
         *(_bind_option(bind) for bind in binds),
     ]
-    return f"#!/bin/sh\nSYSTEMD_LOG_LEVEL=notice exec {shlex.join(command)}\n"
+    # An app that is restarted has not ended any more.
+    status = shlex.quote(f"{pod.directory}/status/{facts.runtime.name}")
+    return (
+        f"#!/bin/sh\n[ ! -e {status} ] || rm -f {status}\n"
+        f"SYSTEMD_LOG_LEVEL=notice exec {shlex.join(command)}\n"
+    )
 
 
 def _bind_option(bind: BindMount) -> str:
