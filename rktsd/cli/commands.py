@@ -78,6 +78,7 @@ COMMANDS: dict[str, Command] = {
         "Remove images from the store; pods made from them keep working",
         "IMAGE...",
         examples=("image rm example.com/web:1.2", "image rm sha512-91e98d7f1679"),
+        root=True,
     ),
     "list": Command(
         "queries",

@@ -1,5 +1,6 @@
 """``rkt``: finds the command, runs it, and is the only place that turns errors into exit codes."""
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -18,7 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     name = "rkt"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a character is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        _check_encoding(arguments)
         values, at = leading(arguments, flags.GLOBAL)
         if at == len(arguments) and not values.on("help"):
             _print_help([])
@@ -30,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = COMMANDS[name]
         if not command.function:
             _print_help([name])
-            return 0 if {"--help", "-h"} & set(arguments[at:]) else NO_COMMAND
+            return 0 if {"--help", "-h", "help"} & set(arguments[at:]) else NO_COMMAND
         return _run(name, command, [*arguments[: at - len(name.split())], *arguments[at:]])
     except RktError as error:
         note(name, str(error))
@@ -52,12 +57,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILURE
 
 
+def _check_encoding(arguments: Sequence[str]) -> None:
+    """Manifests and the bus carry UTF-8 and nothing else."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the argument {argument!a} is not UTF-8") from error
+
+
 def _run(name: str, command: Command, arguments: list[str]) -> int:
     """``arguments`` are all but the command's name: global flags stand in any place."""
     if _asks_for_help(arguments, command):
         _print_help(name.split())
         return 0
     parsed = parse(arguments, (*flags.GLOBAL, *command.flags), grammar=command.grammar)
+    if parsed.values.on("help"):
+        _print_help(name.split())
+        return 0
     settings = context(name, parsed.values)
     if command.root:
         require_root()
@@ -81,7 +98,7 @@ def _find(arguments: Sequence[str], at: int) -> tuple[str, int]:
     name = _complete(arguments[at], [each for each in COMMANDS if " " not in each], "")
     at += 1
     below = [each.partition(" ")[2] for each in COMMANDS if each.startswith(f"{name} ")]
-    if below and at < len(arguments) and not arguments[at].startswith("-"):
+    if below and at < len(arguments) and arguments[at] != "help" and arguments[at][:1] != "-":
         name = f"{name} {_complete(arguments[at], below, f'{name} ')}"
         at += 1
     return name, at

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from rktsd.errors import BadInput, NotFound, RktError, StoreError
 from rktsd.pods import directories
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
+from rktsd.pods.locate import find_pod_file, looks_like_uuid
 from rktsd.systemd.names import pod_unit
 
 TYPE_CHECKING = False
@@ -77,8 +78,12 @@ class PodStatus(NamedTuple):
 
 
 def places(paths: Paths) -> list[Place]:
-    """Every pod on disk."""
-    return [_place(paths, stage, uuid) for stage, uuid in directories.all_pods(paths)]
+    """Every pod on disk; what else somebody put there is none of ours."""
+    return [
+        _place(paths, stage, uuid)
+        for stage, uuid in directories.all_pods(paths)
+        if looks_like_uuid(uuid)
+    ]
 
 
 def _place(paths: Paths, stage: str, uuid: str) -> Place:
@@ -99,8 +104,6 @@ def find(paths: Paths, pod: str) -> Place:
     try:
         uuid = directories.match(paths, pod.lower())
     except NotFound as error:
-        from rktsd.pods.locate import find_pod_file
-
         try:
             find_pod_file(paths, pod)
         except RktError:

@@ -133,11 +133,12 @@ def _move(paths: Paths, place: Place, target: str) -> Place | None:
         directory = directories.move(paths, place.uuid, place.stage, target)
     except FileNotFoundError:
         return None
-    if place.stage == RUN and query.running(paths, [place]):
-        # Started between our look and the rename: it is as it was before anybody missed it.
+    moved = place._replace(directory=directory)
+    if place.stage == RUN and query.running(paths, [moved]):
+        # Started between our look and the rename: put back before anybody misses it.
         os.rename(directory, place.directory)
         return None
-    return Place(place.uuid, target, directory, place.name)
+    return moved._replace(stage=target)
 
 
 def _delete(paths: Paths, place: Place) -> bool:
@@ -193,16 +194,15 @@ def _reap_leftovers(paths: Paths, problems: list[RktError]) -> None:
 def kept_layers(paths: Paths) -> set[str]:
     """The layers that pods stand on. Raises BadInput for a pod that does not say which."""
     kept: set[str] = set()
-    for stage, uuid in directories.all_pods(paths):
-        directory = directories.stage_directory(paths, stage, uuid)
-        if stage in (EMBRYO, GARBAGE) or not os.path.isdir(directory):
+    for place in query.places(paths):
+        if place.stage in (EMBRYO, GARBAGE):
             continue
-        path = f"{directory}/images"
+        path = f"{place.directory}/images"
         try:
             images = json.loads(read_limited(path, 16 << 20))
             kept.update(layer for image in images.values() for layer in image["layers"])
         except (RktError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if os.path.isdir(directory):
+            if os.path.isdir(place.directory):
                 raise BadInput(f"{path}: cannot tell which layers the pod needs") from error
     return kept
 

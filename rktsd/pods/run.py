@@ -39,6 +39,11 @@ class Interrupts:
         with contextlib.suppress(OSError):
             os.write(self._write, b"x")
 
+    def close(self) -> None:
+        """Give up the descriptor."""
+        os.close(self.descriptor)
+        os.close(self._write)
+
     def clear(self) -> None:
         """Not readable until the next one."""
         with contextlib.suppress(BlockingIOError):
@@ -57,6 +62,7 @@ def _caught(interrupts: Interrupts) -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        interrupts.close()
 
 
 def keep_directories(paths: Paths, uuid: str) -> None:
@@ -97,7 +103,7 @@ def run(uuid: str, paths: Paths, *, write: Callable[[bytes], bool]) -> int:
         follower.finish()
         reset_failed(bus, unit)
     status = _exit_status(paths, uuid)
-    if result != "done" and status is None:
+    if result != "done" and not status:
         raise SystemdError(_reason(unit, since, stopped=interrupts.count > 0))
     return status or 0
 
