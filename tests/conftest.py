@@ -86,13 +86,14 @@ def debian13() -> str:
     return root
 
 
-@pytest.hookimpl(hookwrapper=True)
+@pytest.hookimpl(hookwrapper=True)  # type: ignore[untyped-decorator]  # pluggy 1.0 has no types
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     outcome = yield
     report = outcome.get_result()
     if not report.failed:
         return
-    for number, running in enumerate(item.config.stash[_BOXES]):
+    boxes = item.config.stash[_BOXES]
+    for number, running in enumerate(boxes):
         try:
             tail = running.journal("-n", _JOURNAL_LINES, "-o", "short-precise")
         except BoxError as error:

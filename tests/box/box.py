@@ -9,14 +9,10 @@ The tree it boots is an overlay of ``root`` (the host's tree by default, only th
 ``root`` itself is on), so nothing that happens in it reaches the host.
 """
 
-import fcntl
-import glob
 import json
 import os
-import secrets
 import select
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -27,11 +23,10 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import IO, Any, Self
 
+from tests.box import machine
 from tests.box.spec import Spec
 
-_REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _ENTER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "enter.py")
-_PREFIX = "rktsd-box-"
 _ENOUGH_MEMORY = 4 << 30
 _BOOT_TIMEOUT = 60.0
 
@@ -89,8 +84,8 @@ class Box:
             raise BoxError("a box needs root")
         if not os.path.exists(os.path.join(self.root, "lib/systemd/systemd")):
             raise BoxError(f"{self.root}: no /lib/systemd/systemd to boot")
-        _sweep()
-        self._open_work()
+        machine.sweep()
+        self.work, self.name, self._lock = machine.open_work()
         self._spawn()
         try:
             self.wait_ready()
@@ -109,16 +104,9 @@ class Box:
     ) -> None:
         self.close()
 
-    def _open_work(self) -> None:
-        self.name = secrets.token_hex(4)
-        self.work = os.path.join(_work_base(), _PREFIX + self.name)
-        os.mkdir(self.work, 0o700)
-        self._lock = os.open(os.path.join(self.work, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-
     def _spawn(self) -> None:
-        on_disk = not self._tmpfs and _takes_overlays(self.work)
-        available = _available_memory()
+        on_disk = not self._tmpfs and machine.takes_overlays(self.work)
+        available = machine.available_memory()
         spec = Spec(
             work=self.work,
             root=self.root,
@@ -131,7 +119,7 @@ class Box:
         )
         self._control, theirs = socket.socketpair()
         command = [sys.executable, "-m", "tests.box.reaper", spec.dump()]
-        if _systemd_is_init():
+        if machine.systemd_is_init():
             scope = f"--unit={os.path.basename(self.work)}.scope"
             command = [
                 "systemd-run",
@@ -147,7 +135,7 @@ class Box:
             command,
             stdin=theirs.fileno(),
             pass_fds=[self._lock],
-            cwd=_REPOSITORY,
+            cwd=machine.REPOSITORY,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
             start_new_session=True,
         )
@@ -167,7 +155,7 @@ class Box:
         os.close(self._lock)
         self._lock = -1
         if os.path.exists(self.work):
-            _clean(self.work)
+            machine.clean(self.work)
 
     def wait_ready(self, timeout: float | None = None) -> None:
         """Until the box has finished booting: no jobs queued, state running or degraded."""
@@ -401,54 +389,3 @@ class CommandError(subprocess.CalledProcessError):
     def __str__(self) -> str:
         printed = f"{self.stdout}{self.stderr}".rstrip()
         return f"{shlex.join(self.cmd)}: exit status {self.returncode}\n{printed}"
-
-
-def _work_base() -> str:
-    return os.environ.get("RKTSD_BOX_DIR") or "/var/tmp"
-
-
-def _systemd_is_init() -> bool:
-    try:
-        with open("/proc/1/comm", encoding="utf-8") as file:
-            init = file.read().strip()
-    except OSError:
-        return False
-    return init == "systemd" and os.path.isdir("/run/systemd/system")
-
-
-def _available_memory() -> int:
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            found = dict(line.split(":", 1) for line in file)
-        return int(found["MemAvailable"].split()[0]) * 1024
-    except OSError:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _takes_overlays(directory: str) -> bool:
-    """Whether overlayfs accepts a directory here as its upper one."""
-    done = subprocess.run(["stat", "-f", "-c", "%T", directory], capture_output=True, text=True)
-    return done.stdout.strip() in ("ext2/ext3", "xfs", "btrfs", "tmpfs", "f2fs")
-
-
-def _clean(work: str) -> None:
-    command = [sys.executable, "-m", "tests.box.reaper", "clean", work]
-    subprocess.run(command, cwd=_REPOSITORY, check=False)
-    shutil.rmtree(work, ignore_errors=True)
-
-
-def _sweep() -> None:
-    """Clean up after boxes whose reaper was killed: no process holds their lock any more."""
-    for work in glob.glob(os.path.join(_work_base(), _PREFIX + "*")):
-        try:
-            lock = os.open(os.path.join(work, "lock"), os.O_RDWR)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            continue
-        else:
-            _clean(work)
-        finally:
-            os.close(lock)
