@@ -57,8 +57,7 @@ def start(pod: str, paths: Paths) -> None:
         compiled = _named(pod, paths)
     plan = compiled["plan"]
     _make_run_directory(run_directory, plan["uuid"], plan["directory"])
-    if compiled["namespace"] is not None:
-        _set_up_network(compiled, f"{run_directory}/network", paths)
+    _set_up_network(compiled, run_directory, paths)
     apply.write_bundles(plan)
     apply.write_unit_list(plan)
     with Bus() as bus:
@@ -106,24 +105,30 @@ def _make_run_directory(run_directory: str, uuid: str, directory: str) -> None:
     write(f"{run_directory}/uuid", f"{uuid}\n")
 
 
-def _set_up_network(compiled: Compiled, state_directory: str, paths: Paths) -> None:
+def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> None:
+    namespace = compiled["namespace"]
+    if namespace is None:
+        return
+    if compiled["networks"] == ["none"]:
+        from rktsd.net.namespace import create
+
+        # Without networks there is nothing to release that the reaper's shell could not.
+        write(f"{run_directory}/namespace", f"{namespace}\n")
+        create(namespace)
+        return
     from rktsd.net.config import networks
     from rktsd.net.ports import PortMapping
     from rktsd.net.setup import set_up
+    from rktsd.pods.networks import record
 
-    namespace = compiled["namespace"]
-    assert namespace is not None
     attachments = set_up(
-        state_directory,
+        f"{run_directory}/network",
         container_id=compiled["plan"]["uuid"],
         namespace=namespace,
         networks=networks(paths, compiled["networks"]),
         ports=[PortMapping(*port) for port in compiled["ports"]],
     )
-    if attachments:
-        from rktsd.pods.networks import record
-
-        record(compiled["plan"]["directory"], attachments)
+    record(compiled["plan"]["directory"], attachments)
 
 
 def _report(message: str) -> None:

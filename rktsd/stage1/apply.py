@@ -47,7 +47,7 @@ def write_unit_list(plan: PodPlan) -> None:
     # A failure unit still waiting would hold the failed app's unit, and that the next start.
     units = [failure_unit(plan["pod"]), plan["barrier"]["name"]]
     units += [unit["name"] for unit in reversed(plan["units"])]
-    write(f"{plan['run_directory']}/units", "".join(f"{unit}\n" for unit in units))
+    write(f"{plan['run_directory']}/units", " ".join(units) + "\n")
 
 
 def launch(plan: PodPlan, bus: Bus) -> None:
