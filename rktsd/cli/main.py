@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return FAILURE
     except OSError as error:
+        _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         note(name, f"{where}{error.strerror or error}")
         return FAILURE
@@ -132,9 +133,15 @@ def _print_help(words: Sequence[str]) -> None:
 
 
 def _drop_output() -> None:
-    """Nobody reads any more: keep the interpreter from trying once more at exit."""
+    """What cannot be written now cannot be at exit, where the interpreter tries once more."""
     import os
 
+    try:
+        sys.stdout.flush()
+    except OSError:
+        pass
+    else:
+        return
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

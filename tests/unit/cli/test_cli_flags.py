@@ -1,0 +1,142 @@
+"""The table of flags holds what rkt 1.30 had, each done or refused, and nothing is ignored."""
+
+from __future__ import annotations
+
+import ast
+import glob
+import os
+
+import pytest
+
+from rktsd.cli.commands import COMMANDS
+from rktsd.cli.flags import APP, BOTH, GLOBAL, POD, VALUE, Flag
+from rktsd.cli.parse import parse
+from rktsd.errors import Unsupported, UsageError
+
+CLI = os.path.join(os.path.dirname(__file__), "..", "..", "..", "rktsd", "cli")
+
+_STAGE1 = "stage1-url stage1-path stage1-name stage1-hash stage1-from-dir"
+_PULL = "pull-policy store-only no-store"
+_DNS = "dns dns-search dns-opt dns-domain hosts-entry hostname"
+_APPS = (
+    "signature exec name user group supplementary-gids working-dir readonly-rootfs mount"
+    " environment annotation user-annotation user-label memory cpu cpu-shares caps-retain"
+    " caps-remove cap-retain cap-remove seccomp oom-score-adj stdin stdout stderr"
+)
+_MADE = (
+    f"{_STAGE1} port volume inherit-env set-env set-env-file private-users no-overlay {_PULL}"
+    " pod-manifest"
+)
+
+# What rkt 1.30 took, from its documentation and sources.
+RKT_1_30 = {
+    "fetch": f"signature full {_PULL}",
+    "image fetch": f"signature full {_PULL}",
+    "run": f"net {_DNS} interactive ipc mds-register uuid-file-save {_MADE} {_APPS}",
+    "prepare": f"quiet {_MADE} {_APPS}",
+    "run-prepared": f"net {_DNS} interactive ipc mds-register",
+    "list": "full no-legend format",
+    "status": "wait wait-ready format uuid-file",
+    "stop": "force uuid-file",
+    "rm": "uuid-file",
+    "gc": "grace-period expire-prepared mark-only",
+    "trust": "prefix root skip-fingerprint-review insecure-allow-http",
+    "cat-manifest": "uuid-file pretty-print",
+    "image list": "fields sort order full no-legend format",
+    "image rm": "",
+    "image cat-manifest": "pretty-print",
+    "version": "",
+}
+OURS = {"logs": "app follow lines since until"}
+RKT_GLOBAL = (
+    "debug dir system-config local-config user-config insecure-options trust-keys-from-https"
+    " cpuprofile memprofile help"
+)
+
+REFUSED = {
+    "run": {
+        "interactive", "mds-register", "private-users", "no-overlay", "seccomp", "stdin", "stdout",
+        "stderr", *_STAGE1.split(),
+    },
+    "prepare": {
+        "private-users", "no-overlay", "seccomp", "stdin", "stdout", "stderr", *_STAGE1.split(),
+    },
+    "run-prepared": {"interactive", "mds-register"},
+}  # fmt: skip
+
+EVERY = [(name, flag) for name, command in COMMANDS.items() for flag in command.flags]
+
+
+@pytest.mark.parametrize("command", [*RKT_1_30, *OURS])
+def test_every_flag_is_in_the_table(command: str) -> None:
+    expected = {**RKT_1_30, **OURS}[command].split()
+    assert sorted(flag.name for flag in COMMANDS[command].flags) == sorted(expected)
+
+
+def test_every_global_flag_is_in_the_table() -> None:
+    assert sorted(flag.name for flag in GLOBAL) == sorted(RKT_GLOBAL.split())
+
+
+def test_no_command_is_without_an_expectation() -> None:
+    assert {name for name, command in COMMANDS.items() if command.function} == {
+        *RKT_1_30,
+        *OURS,
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_refused(command: str) -> None:
+    refused = {flag.name for flag in COMMANDS[command].flags if flag.refused}
+    assert refused == REFUSED.get(command, set())
+
+
+def _given(flag: Flag) -> list[str]:
+    """A command line with the flag, where an image comes first if it has to."""
+    image = ["image"] if flag.scope in (APP, BOTH) else []
+    return [*image, f"--{flag.name}={'x' if flag.kind == VALUE else 'true'}"]
+
+
+@pytest.mark.parametrize(("command", "flag"), EVERY)
+def test_a_flag_is_parsed_or_refused(command: str, flag: Flag) -> None:
+    grammar = COMMANDS[command].grammar
+    flags = (*GLOBAL, *COMMANDS[command].flags)
+    if flag.refused:
+        with pytest.raises(Unsupported, match=f"--{flag.name} is not done by this version"):
+            parse(_given(flag), flags, grammar=grammar)
+        return
+    parsed = parse(_given(flag), flags, grammar=grammar)
+    values = parsed.values if flag.scope == POD else parsed.apps[0].values
+    assert list(values) == [flag.name]
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"), [(name, flag) for name, flag in EVERY if flag.scope == APP]
+)
+def test_a_flag_of_an_app_follows_an_image(command: str, flag: Flag) -> None:
+    if flag.refused:
+        return
+    with pytest.raises(UsageError, match=f"^--{flag.name} must follow an image$"):
+        parse(_given(flag)[1:], COMMANDS[command].flags, grammar=COMMANDS[command].grammar)
+
+
+def test_every_flag_that_is_done_is_read_somewhere() -> None:
+    words: set[str] = set()
+    for path in glob.glob(os.path.join(CLI, "*.py")):
+        if os.path.basename(path) in ("flags.py", "commands.py", "help.py"):
+            continue
+        with open(path) as file:
+            tree = ast.parse(file.read())
+        words |= {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+    done = {flag.name for _, flag in EVERY if not flag.refused}
+    done |= {flag.name for flag in GLOBAL if not flag.refused}
+    assert done - words == set()
+
+
+@pytest.mark.parametrize(("command", "flag"), EVERY)
+def test_a_flag_that_is_done_is_explained(command: str, flag: Flag) -> None:
+    assert bool(flag.help) != bool(flag.refused)
+    assert flag.kind != VALUE or flag.refused or flag.metavar

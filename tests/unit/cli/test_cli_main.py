@@ -1,0 +1,233 @@
+"""The entry point: exit codes, one line for every mistake, help without reading on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rktsd.appc.names import SPEC_VERSION
+from rktsd.cli import version
+from rktsd.cli.commands import COMMANDS
+from rktsd.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[3]
+REAL = [name for name, command in COMMANDS.items() if command.function]
+
+Capture = pytest.CaptureFixture[str]
+
+
+def _rkt(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
+    status = main(arguments)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_without_a_command_there_is_help_and_exit_status_2(capsys: Capture) -> None:
+    status, out, err = _rkt(capsys)
+    assert (status, err) == (2, "")
+    assert all(f"  {name} " in out for name in COMMANDS if " " not in name)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"]])
+def test_help(capsys: Capture, arguments: list[str]) -> None:
+    status, out, err = _rkt(capsys, *arguments)
+    assert (status, err) == (0, "")
+    assert out.startswith("Pods as units of the host's systemd\n")
+
+
+@pytest.mark.parametrize("command", REAL)
+def test_help_of_a_command_stands_alone(capsys: Capture, command: str) -> None:
+    status, out, err = _rkt(capsys, *command.split(), "--help")
+    assert (status, err) == (0, "")
+    assert _rkt(capsys, "help", *command.split())[1] == out
+    assert out.startswith(f"{COMMANDS[command].summary}\n")
+    assert f"Usage: rkt {command}" in out
+    assert "Examples:\n  rkt " in out
+    assert all(f"--{flag.name}" in out for flag in COMMANDS[command].flags)
+
+
+def test_help_comes_before_mistakes(capsys: Capture) -> None:
+    assert _rkt(capsys, "run", "--nonsense", "--help")[0] == 0
+
+
+def test_help_behind_a_double_dash_is_the_apps(capsys: Capture, tmp_path: Path) -> None:
+    arguments = [f"--dir={tmp_path}", "fetch", "x", "--", "--help"]
+    assert _rkt(capsys, *arguments) == (254, "", "fetch: app arguments unsupported\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_examples_are_read(command: str) -> None:
+    from rktsd.cli.flags import GLOBAL
+    from rktsd.cli.main import _find
+    from rktsd.cli.parse import leading, parse
+
+    for example in COMMANDS[command].examples:
+        words = example.split()
+        _, at = leading(words, GLOBAL)
+        name, at = _find(words, at)
+        assert name in (command, command.removeprefix("image "))
+        parse(words[at:], (*GLOBAL, *COMMANDS[command].flags), grammar=COMMANDS[command].grammar)
+
+
+@pytest.mark.parametrize("group", [["image"], ["imag"], ["image", "help"], ["image", "--help"]])
+def test_a_group_alone_shows_its_commands(capsys: Capture, group: list[str]) -> None:
+    status, out, err = _rkt(capsys, *group)
+    assert (status, err) == (0 if len(group) > 1 else 2, "")
+    assert "  cat-manifest  " in out
+
+
+@pytest.mark.parametrize("word", ["version", "ver", "v"])
+def test_beginnings_of_commands(capsys: Capture, word: str) -> None:
+    status, out, _ = _rkt(capsys, word)
+    assert status == 0
+    assert [line.partition(":")[0] for line in out.splitlines()] == [
+        "rkt Version",
+        "appc Version",
+        "Python Version",
+        "Python OS/Arch",
+        "Features",
+    ]
+
+
+def test_version_of_appc_is_the_one_that_manifests_get() -> None:
+    assert version.APPC == SPEC_VERSION
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frobnicate"], 'rkt: unknown command "frobnicate" (see "rkt help")'),
+        (["lsit"], 'rkt: unknown command "lsit" (did you mean list?)'),
+        (["r"], 'rkt: ambiguous command "r": rm, run, run-prepared'),
+        (["image", "x"], 'rkt: unknown command "image x" (see "rkt help")'),
+        (["--colour", "list"], "rkt: unknown flag: --colour"),
+        (["list", "--colour"], "list: unknown flag: --colour"),
+        (["list", "x"], 'list: unexpected argument "x"'),
+        (["list", "--format=xml"],
+         'list: --format: unknown format "xml", not one of json, json-pretty'),
+        (["--dir=", "list"], "list: --dir: empty"),
+        (["--insecure-options=image,image", "list"],
+         'list: --insecure-options: "image" is given more than once'),
+        (["--insecure-options=nonsense", "list"],
+         'list: --insecure-options: unknown option "nonsense", not one of none, image, tls, http,'
+         " pubkey, ondisk, capabilities, paths, seccomp, all-fetch, all-run, all"),
+        (["--cpuprofile=x", "list"],
+         "rkt: --cpuprofile is not done by this version: there is no Go runtime to profile"),
+        (["fetch"], "fetch: must provide at least one image"),
+        (["fetch", "--store-only", "--no-store", "a"],
+         "fetch: both --store-only and --no-store are given"),
+        (["fetch", "--pull-policy=new", "--no-store", "a"],
+         "fetch: --pull-policy cannot be combined with --store-only and --no-store"),
+        (["fetch", "--pull-policy=often", "a"],
+         'fetch: --pull-policy: "often" is not one of new, update, never'),
+        (["trust"], "trust: --prefix or --root required"),
+        (["trust", "--prefix=a", "--root"], "trust: --prefix and --root cannot be combined"),
+        (["status"], "status: must provide at least one pod UUID or name"),
+        (["logs"], "logs: must provide one pod UUID or name"),
+        (["status", "a", "b"], "status: only one pod can be given"),
+        (["image", "cat-manifest"], "cat-manifest: must provide one image ID or name"),
+        (["image", "list", "--fields=latest"],
+         'list: --fields: unknown field "latest", not one of id, name, size, importtime, lastused'),
+        (["image", "list", "--order=up"], 'list: --order: "up" is neither asc nor desc'),
+        (["list", "\udcff"], "rkt: the argument '\\udcff' is not UTF-8"),
+    ],
+)  # fmt: skip
+def test_mistakes(capsys: Capture, tmp_path: Path, arguments: list[str], message: str) -> None:
+    place = [] if any(word.startswith("--dir") for word in arguments) else [f"--dir={tmp_path}"]
+    assert _rkt(capsys, *place, *arguments) == (254, "", f"{message}\n")
+
+
+@pytest.mark.parametrize("command", ["status", "cat-manifest", "stop", "logs"])
+def test_a_pod_that_is_not_there(capsys: Capture, tmp_path: Path, command: str) -> None:
+    if command == "stop" and not os.path.isdir("/run/systemd/system"):
+        expected = "systemd does not run this machine, and pods are units of systemd"
+    else:
+        expected = 'no matches found for "abc"'
+    arguments = [f"--dir={tmp_path}", f"--local-config={tmp_path}", command, "abc"]
+    assert _rkt(capsys, *arguments) == (254, "", f"{command}: {expected}\n")
+
+
+def test_a_uuid_file_that_is_not_there(capsys: Capture, tmp_path: Path) -> None:
+    status, out, err = _rkt(capsys, f"--dir={tmp_path}", "status", f"--uuid-file={tmp_path}/no")
+    assert (status, out) == (1, "")
+    assert err == f"status: cannot read {tmp_path}/no: No such file or directory\n"
+
+
+def test_lists_of_nothing(capsys: Capture, tmp_path: Path) -> None:
+    place = f"--dir={tmp_path}"
+    head = "UUID\tAPP\tIMAGE NAME\tSTATE\tCREATED\tSTARTED\tNETWORKS\n"
+    assert _rkt(capsys, place, "list") == (0, head, "")
+    assert _rkt(capsys, place, "list", "--no-legend") == (0, "", "")
+    assert _rkt(capsys, place, "list", "--format=json") == (0, "[]\n", "")
+    head = "ID\tNAME\tSIZE\tIMPORT TIME\tLAST USED\n"
+    assert _rkt(capsys, place, "image", "list") == (0, head, "")
+    assert _rkt(capsys, place, "image", "list", "--format=json") == (0, "[]\n", "")
+    assert _rkt(capsys, place, "image", "rm", "x")[0] == 254
+    assert not (tmp_path / "cas").exists()
+
+
+def _run(
+    *arguments: str, stdout: int = subprocess.PIPE, user: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    script = (
+        "import sys; sys.path[:0] = [sys.argv[1]]; from rktsd.cli.main import main;"
+        "sys.exit(main(sys.argv[2:]))"
+    )
+    command = ["/usr/bin/python3", "-IS", "-c", script, str(ROOT), *arguments]
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, user=user, group=user
+    )
+
+
+def test_a_full_disk() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    done = _run("version", stdout=descriptor)
+    os.close(descriptor)
+    assert (done.returncode, done.stderr) == (254, "version: No space left on device\n")
+
+
+def test_a_broken_pipe_is_silent() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = _run("version", stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (254, "")
+
+
+def test_version_imports_next_to_nothing() -> None:
+    script = (
+        "import sys; sys.path[:0] = [sys.argv[1]]; from rktsd.cli.main import main;"
+        "main(['version']); print(*sys.modules, sep='\\n')"
+    )
+    command = ["/usr/bin/python3", "-IS", "-c", script, str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines())
+    assert not loaded & {"argparse", "dataclasses", "subprocess", "json", "pystemd", "sqlite3"}
+    assert {name for name in loaded if name.startswith("rktsd.")} <= {
+        f"rktsd.{name}"
+        for name in (
+            "cli", "cli.arguments", "cli.commands", "cli.context", "cli.flags", "cli.main",
+            "cli.parse", "cli.version", "errors", "paths",
+        )
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", [name for name in REAL if COMMANDS[name].root])
+def test_commands_for_root_alone(command: str, tmp_path: Path) -> None:
+    nobody = 65534 if os.geteuid() == 0 else None
+    done = _run(f"--dir={tmp_path}", *command.split(), "x", user=nobody)
+    name = command.rpartition(" ")[2]
+    assert done.stderr == f"{name}: cannot run as unprivileged user\n"
+    assert done.returncode == 254
+
+
+def test_debug_shows_causes(capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "pods").write_text("not a directory")
+    status, _, err = _rkt(capsys, f"--dir={tmp_path}", "--debug", "list")
+    assert status == 254
+    first, second = err.splitlines()
+    assert first == f"list: cannot read {tmp_path}/pods/embryo: Not a directory"
+    assert second.startswith("  └─NotADirectoryError: ")

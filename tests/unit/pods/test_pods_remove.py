@@ -1,0 +1,174 @@
+"""Removal of pods that do not run, and of what the store keeps for nobody."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.synchronize
+import os
+from pathlib import Path
+
+import pytest
+
+from rktsd.errors import BadInput
+from rktsd.host.files import locked
+from rktsd.paths import Paths
+from rktsd.pods import directories, query, remove
+from rktsd.pods.remove import Ages
+from rktsd.store.store import Store
+from tests.material import images
+from tests.unit.pods.disk import UUIDS, make_pod
+
+A, B, C, D, E, F = UUIDS
+LAYER = "sha512-" + "1" * 64
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Paths:
+    return Paths(data=f"{tmp_path}/data", local_config=f"{tmp_path}/etc", run=f"{tmp_path}/run")
+
+
+def _on_disk(paths: Paths) -> dict[str, str]:
+    return {uuid: stage for stage, uuid in directories.all_pods(paths)}
+
+
+def _collect(paths: Paths, ages: Ages, *, mark_only: bool = False) -> list[str]:
+    said: list[str] = []
+    assert remove.collect(paths, ages, mark_only=mark_only, say=said.append) == []
+    return said
+
+
+def test_rm(paths: Paths) -> None:
+    for uuid, stage in ((A, "run"), (B, "prepared"), (C, "exited-garbage"), (D, "garbage")):
+        remove.remove(paths, make_pod(paths, uuid, stage), live=set())
+    assert _on_disk(paths) == {}
+
+
+@pytest.mark.parametrize(
+    ("stage", "live", "message"),
+    [
+        ("run", {A}, f"pod {A} is running (stop it first)"),
+        ("prepare", set(), f"pod {A} is being prepared"),
+        ("embryo", set(), f"pod {A} is being prepared"),
+    ],
+)
+def test_rm_refused(paths: Paths, stage: str, live: set[str], message: str) -> None:
+    place = make_pod(paths, A, stage)
+    with pytest.raises(BadInput) as caught:
+        remove.remove(paths, place, live=live)
+    assert str(caught.value) == message
+    assert os.path.exists(f"{place.directory}/pod")
+
+
+def test_rm_of_what_somebody_else_removes(paths: Paths) -> None:
+    place = make_pod(paths, A, "garbage")
+    with (
+        locked(place.directory),
+        pytest.raises(BadInput, match="is being removed by somebody else"),
+    ):
+        remove.remove(paths, place, live=set())
+    assert os.path.exists(f"{place.directory}/pod")
+
+
+def test_marking(paths: Paths) -> None:
+    for uuid, stage in ((A, "run"), (B, "prepare"), (C, "prepared"), (D, "garbage")):
+        make_pod(paths, uuid, stage)
+    assert _collect(paths, Ages(0, 0), mark_only=True) == []
+    assert _on_disk(paths) == {A: "exited-garbage", B: "garbage", C: "prepared", D: "garbage"}
+
+
+def test_the_grace_period(paths: Paths) -> None:
+    make_pod(paths, A, "run")
+    make_pod(paths, B, "prepared")
+    make_pod(paths, C, "garbage")
+    assert _collect(paths, Ages()) == [f'Garbage collecting pod "{C}"']
+    assert _on_disk(paths) == {A: "exited-garbage", B: "prepared"}
+    assert _collect(paths, Ages(grace=0)) == [f'Garbage collecting pod "{A}"']
+    assert _collect(paths, Ages(prepared=0)) == [f'Garbage collecting pod "{B}"']
+    assert _on_disk(paths) == {}
+
+
+def test_of_a_named_pod_the_last_runs_are_kept(paths: Paths) -> None:
+    for uuid in UUIDS[:5]:
+        place = make_pod(paths, uuid, "run", name="web")
+        # The order of their making is read off the inode, whose time nobody can set.
+        os.utime(f"{place.directory}/pod")
+    make_pod(paths, F, "run")
+    _collect(paths, Ages())
+    assert sorted(_on_disk(paths)) == [C, D, E, F]
+    _collect(paths, Ages(grace=0))
+    assert _on_disk(paths) == {}
+
+
+def test_a_damaged_pod_goes_like_any_other(paths: Paths) -> None:
+    place = make_pod(paths, A, "run")
+    for name in ("pod", "images"):
+        os.unlink(f"{place.directory}/{name}")
+    _collect(paths, Ages(grace=0))
+    assert _on_disk(paths) == {}
+
+
+def test_what_is_no_pod_stays(paths: Paths) -> None:
+    os.makedirs(f"{paths.pods}/run/lost+found")
+    _collect(paths, Ages(0, 0))
+    assert os.path.isdir(f"{paths.pods}/run/lost+found")
+
+
+def test_the_word_where_a_pod_lies_goes_with_it(paths: Paths) -> None:
+    os.makedirs(f"{paths.run}/data")
+    Path(paths.run, "data", A).touch()
+    remove.remove(paths, make_pod(paths, A, "run"), live=set())
+    assert os.listdir(f"{paths.run}/data") == []
+
+
+def _collect_all(paths: Paths, barrier: multiprocessing.synchronize.Barrier) -> None:
+    barrier.wait()
+    problems = remove.collect(paths, Ages(0, 0), mark_only=False, say=lambda line: None)
+    os._exit(len(problems))
+
+
+def test_many_collectors_are_as_good_as_one(paths: Paths) -> None:
+    for number in range(200):
+        uuid = f"{number:08x}-0000-4000-8000-{'0' * 12}"
+        make_pod(paths, uuid, ("run", "prepared", "exited-garbage", "garbage")[number % 4])
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(4)
+    workers = [context.Process(target=_collect_all, args=(paths, barrier)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
+    _collect(paths, Ages(0, 0))
+    assert _on_disk(paths) == {}
+
+
+def test_layers_of_pods(paths: Paths) -> None:
+    make_pod(paths, A, "run", layers=["sha512-a"])
+    make_pod(paths, B, "prepared", layers=["sha512-b", "sha256-c"])
+    make_pod(paths, C, "garbage", layers=["sha512-d"])
+    assert remove.kept_layers(paths) == {"sha512-a", "sha512-b", "sha256-c"}
+
+
+def test_nothing_is_freed_while_the_needs_of_a_pod_are_unknown(
+    paths: Paths, tmp_path: Path
+) -> None:
+    archive = images.write_aci(None, images.image_manifest("example.com/a"), tmp_path / "a.aci")
+    with Store.open(paths.store, create=True) as store:
+        record = store.import_aci(archive, source=archive, verified_by="insecure")
+        store.close()
+        store.remove(record.id)
+        place = make_pod(paths, A, "run")
+        Path(place.directory, "images").write_text("{")
+        warnings: list[str] = []
+        remove.free_images(paths, store, warn=warnings.append)
+        assert store.has_layer(record.id)
+        assert warnings == [
+            f"{place.directory}/images: cannot tell which layers the pod needs; nothing is freed"
+        ]
+        Path(place.directory, "images").write_text(f'{{"one": {{"layers": ["{record.id}"]}}}}')
+        remove.free_images(paths, store, warn=warnings.append)
+        assert store.has_layer(record.id)
+        remove.remove(paths, query.find(paths, A), live=set())
+        remove.free_images(paths, store, warn=warnings.append)
+        assert not store.has_layer(record.id)
+        assert len(warnings) == 1
