@@ -123,7 +123,10 @@ def running(paths: Paths, pods: Iterable[Place]) -> set[str]:
     candidates = [
         place
         for place in pods
-        if place.stage == RUN and not os.path.exists(f"{place.directory}/ended")
+        if place.stage == RUN
+        and not os.path.exists(f"{place.directory}/ended")
+        # Moved on since it was looked up, it has ended.
+        and os.path.isdir(place.directory)
     ]
     if not candidates:
         return set()

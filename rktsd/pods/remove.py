@@ -54,8 +54,7 @@ def remove(paths: Paths, place: Place, *, live: set[str]) -> None:
         if moved is None:
             raise BadInput(f"{shown} is being started or removed by somebody else")
         place = moved
-    if not _delete(paths, place):
-        raise BadInput(f"{shown} is being removed by somebody else")
+    _delete(paths, place)
 
 
 def collect(
@@ -130,32 +129,31 @@ def _age(path: str) -> float:
 def _move(paths: Paths, place: Place, target: str) -> Place | None:
     """Rename a pod that is at rest. None when it is gone, or was started meanwhile."""
     try:
-        directory = directories.move(paths, place.uuid, place.stage, target)
+        # Locked until it is sure that the pod is at rest, so that nobody deletes it before.
+        with locked(place.directory):
+            directory = directories.move(paths, place.uuid, place.stage, target)
+            moved = place._replace(directory=directory)
+            if place.stage == RUN and query.running(paths, [moved]):
+                # Started between our look and the rename: put back before anybody misses it.
+                os.rename(directory, place.directory)
+                return None
     except FileNotFoundError:
-        return None
-    moved = place._replace(directory=directory)
-    if place.stage == RUN and query.running(paths, [moved]):
-        # Started between our look and the rename: put back before anybody misses it.
-        os.rename(directory, place.directory)
         return None
     return moved._replace(stage=target)
 
 
-def _delete(paths: Paths, place: Place) -> bool:
-    """Remove a pod's directory for good. False when somebody else is at it."""
+def _delete(paths: Paths, place: Place) -> None:
+    """Remove a pod's directory for good, or wait until whoever is at it has done so."""
     from rktsd.store.tree import remove_tree
 
     try:
-        with locked(place.directory, blocking=False):
+        with locked(place.directory):
             remove_tree(place.directory)
-    except BlockingIOError:
-        return False
     except FileNotFoundError:
-        return True
+        return
     with contextlib.suppress(OSError):
         os.unlink(f"{paths.run}/data/{place.uuid}")
     _forget_unit(place)
-    return True
 
 
 def _forget_unit(place: Place) -> None:
