@@ -51,14 +51,14 @@ def _measure(lab: Lab, rows: Sequence[Row], rounds: int) -> Results:
         turns += [(row.name, each) for each in (row.ours, *(peer.contender for peer in row.peers))]
     results: Results = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for round in range(rounds + 1 if turns else 0):
-        sys.stderr.write(f"\rround {round} of {rounds}")
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\rround {round} of {rounds}\r")
         start = round % len(turns)
         for row_name, contender in turns[start:] + turns[:start]:
             answer = lab.run(contender)
             for measure, value in times(answer).items():
                 if round:
                     results[row_name][contender.name][measure].append(value)
-    sys.stderr.write("\n")
     return results
 
 
