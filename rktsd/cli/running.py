@@ -1,5 +1,6 @@
 """``rkt run``, ``prepare`` and ``run-prepared``."""
 
+import contextlib
 import os
 import sys
 
@@ -25,13 +26,8 @@ def run(context: Context, parsed: Parsed) -> int:
 def prepare(context: Context, parsed: Parsed) -> int:
     """Prepare a pod and print its UUID."""
     if parsed.values.on("quiet"):
-        silence = open(os.devnull, "w")  # noqa: SIM115  # to the end of the process
-        errors, sys.stderr = sys.stderr, silence
-        try:
+        with open(os.devnull, "w") as silence, contextlib.redirect_stderr(silence):
             uuid = _prepare(context, parsed)
-        finally:
-            sys.stderr = errors
-            silence.close()
     else:
         uuid = _prepare(context, parsed)
     sys.stdout.write(f"{uuid}\n")

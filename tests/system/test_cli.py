@@ -150,10 +150,10 @@ def test_what_cannot_run_is_told(cli: Box, words: list[str], message: str) -> No
     assert message in errors[0]
     assert done.stdout == ""
     assert set(states(cli).values()) <= {"exited"}
-    assert good_units(cli) == ""
+    assert failed_units(cli) == ""
 
 
-def good_units(box: Box) -> str:
+def failed_units(box: Box) -> str:
     """Failed units of pods without a name; there should be none."""
     return box.shell("systemctl list-units --failed --no-legend --plain 'rkt@*-*-*-*-*' || :")
 
@@ -231,6 +231,14 @@ def test_prepared(cli: Box) -> None:
     assert "nameserver 10.0.0.1" in done.stdout
     done = rkt(cli, "run-prepared", uuid)
     assert (done.returncode, done.stderr) == (254, f'run-prepared: pod "{uuid}" is not prepared\n')
+
+
+def test_what_the_start_finds_out_is_told(cli: Box) -> None:
+    uuid = prepare(cli, "--insecure-options=image", "--port=http:8089", "/var/tmp/web.aci")
+    done = rkt(cli, "run-prepared", "--net=none", uuid)
+    assert done.returncode == 254
+    assert done.stderr == "run-prepared: cannot publish port 0.0.0.0:8089/tcp with network none\n"
+    assert failed_units(cli) == ""
 
 
 def test_a_prepared_pod_outlives_its_image(cli: Box, busybox_aci: str) -> None:
