@@ -12,7 +12,7 @@
     ├── CommandFailed         a program that we ran failed
     └── Unsupported           known, but not done by this version or this machine
 
-Messages are one line, name the file, field and value at fault, and need no traceback to be understood.
+Messages are one line, name the file, field and value at fault, and need no traceback.
 Only the command line and the unit entry points print them.
 """
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypedDict
 
+from rktsd.appc.isolators import CAPABILITIES_BY_NUMBER
 from rktsd.appc.names import host_labels
 from rktsd.appc.types import Port, RuntimeApp
 from rktsd.errors import BadInput, NotFound, Unsupported, UsageError
@@ -146,6 +147,17 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths) -> AppFacts:
         insecure=RUN_INSECURE & insecure,
         systemd=options.systemd if options else None,
         stop_timeout=options.stop_timeout if options else None,
+        host_capabilities=_host_capabilities(),
+    )
+
+
+def _host_capabilities() -> frozenset[str]:
+    """What systemd's services may have at most: our own bounding set (proc(5))."""
+    with open("/proc/self/status") as file:
+        line = next(line for line in file if line.startswith("CapBnd:"))
+    bits = int(line.split()[1], 16)
+    return frozenset(
+        name for number, name in enumerate(CAPABILITIES_BY_NUMBER) if bits >> number & 1
     )
 
 

@@ -9,7 +9,7 @@ from rktsd.images.fetch import FetchOptions
 from rktsd.paths import Paths
 from rktsd.pods import cache, directories, podfile, runs
 from rktsd.pods.compile import Compiled, compile_pod
-from rktsd.pods.options import expand_insecure
+from rktsd.pods.options import PodOptions, expand_insecure
 from rktsd.pods.resolve import resolve
 from rktsd.store.store import Store
 
@@ -17,8 +17,7 @@ from rktsd.store.store import Store
 def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> Compiled:
     """Read the file, fetch what is missing, compile, and begin a run. Raises RktError.
 
-    The compiled form is kept for the next start unless an app's pull policy wants the registry to
-    be asked every time.
+    The compiled form is kept for the next start, where that can be known to be the same.
     """
     file = podfile.load(paths, pod)
     store = Store.open(paths.store, create=True)
@@ -33,7 +32,12 @@ def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> C
     directory = directories.stage_directory(paths, directories.RUN, uuid)
     with locked(paths.store, shared=True):
         compiled = compile_pod(spec, pod=pod, uuid=uuid, directory=directory, paths=paths)
-        policies = {options.pull_policy, *(app.pull_policy for app in options.apps.values())}
-        if "update" not in policies:
+        if _depends_on_pod_file_alone(options):
             cache.save(paths, pod, compiled, file=file.path, text=file.text)
         return runs.begin(paths, compiled)
+
+
+def _depends_on_pod_file_alone(options: PodOptions) -> bool:
+    """Whether the compiled form stays true as long as the pod file and the store are the same."""
+    policies = {options.pull_policy, *(app.pull_policy for app in options.apps.values())}
+    return "update" not in policies and "host" not in (*options.dns, *options.hosts_entries)

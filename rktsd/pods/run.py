@@ -11,7 +11,7 @@ from rktsd.host.files import write_atomic
 from rktsd.pods import directories, query
 from rktsd.systemd.bus import Bus
 from rktsd.systemd.journal import Follower, complaints
-from rktsd.systemd.names import pod_unit
+from rktsd.systemd.names import app_unit, barrier_unit, pod_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,8 +140,9 @@ def kill(bus: Bus, paths: Paths, pod: str) -> None:
             units = file.read().split()
     except OSError:
         return
+    beginning = app_unit(pod, "").removesuffix(".service")
     for unit in units:
-        if unit.endswith(".service") and not unit.endswith("._up.service"):
+        if unit.startswith(beginning) and unit != barrier_unit(pod):
             with contextlib.suppress(SystemdError):
                 bus.kill(unit, "all", signal.SIGKILL)
 

@@ -13,7 +13,7 @@ import time
 from rktsd.errors import StoreError, SystemdError
 from rktsd.host.files import write
 from rktsd.systemd.bus import UnitExists
-from rktsd.systemd.names import failure_unit
+from rktsd.systemd.names import ended_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def write_bundles(plan: PodPlan) -> None:
 
 def write_unit_list(plan: PodPlan) -> None:
     """Leave word of every unit of the pod, for whoever stops or reaps it. Before they exist."""
-    # A failure unit still waiting would hold the failed app's unit, and that the next start.
-    units = [failure_unit(plan["pod"]), plan["barrier"]["name"]]
+    # One still waiting would hold the ended app's unit, and that the next start.
+    units = [ended_unit(plan["pod"]), plan["barrier"]["name"]]
     units += [unit["name"] for unit in reversed(plan["units"])]
     write(f"{plan['run_directory']}/units", " ".join(units) + "\n")
 

@@ -15,6 +15,7 @@ from rktsd.errors import BadInput
 from rktsd.stage1 import syscalls
 from rktsd.stage1.mounts import BindMount
 from rktsd.stage1.types import AppFacts, PodFacts
+from rktsd.systemd import properties
 
 # appc spec, ace.md "Execution Environment"; rkt sets the user's ones whatever the user.
 BASE_ENVIRONMENT = {
@@ -25,14 +26,8 @@ BASE_ENVIRONMENT = {
     "HOME": "/root",
 }
 
-MASKED_PATHS = (
-    "/proc/config.gz",
-    "/proc/kallsyms",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/sched_debug",
-)
-READ_ONLY_PATHS = ("/proc/sysrq-trigger",)
+# What nspawn hides files of /proc behind; it looks for it in the root of the app.
+INACCESSIBLE = "/run/systemd/inaccessible/reg"
 
 _SECCOMP_ARCHITECTURES = {
     "amd64": "SCMP_ARCH_X86_64",
@@ -78,16 +73,15 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
         "env": variables,
         "cwd": facts.app.working_directory or "/",
         "capabilities": _capability_sets(capabilities, facts.uid),
-        "noNewPrivileges": isolators.no_new_privileges(facts.app.isolators),
+        "noNewPrivileges": _no_new_privileges(facts),
+        "rlimits": _rlimits(facts),
     }
     score = isolators.oom_score_adj(facts.app.isolators)
     if score is not None:
         process["oomScoreAdj"] = score
     linux: dict[str, Any] = {"namespaces": namespaces}
-    if "paths" not in facts.insecure:
-        linux["maskedPaths"] = list(MASKED_PATHS)
-        linux["readonlyPaths"] = list(READ_ONLY_PATHS)
-    linux["seccomp"] = _seccomp(facts, capabilities)
+    if _own_filter(facts):
+        linux["seccomp"] = _seccomp(facts, capabilities)
     return {
         "ociVersion": "1.0.0",
         "process": process,
@@ -97,9 +91,35 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
     }
 
 
+def _no_new_privileges(facts: AppFacts) -> bool:
+    """On, unless the app says otherwise: nspawn loads a bundle's filter only with it."""
+    said = any(each.name == isolators.NO_NEW_PRIVILEGES for each in facts.app.isolators)
+    return isolators.no_new_privileges(facts.app.isolators) or (_own_filter(facts) and not said)
+
+
+def _own_filter(facts: AppFacts) -> bool:
+    """Whether the app gets our filter; one that wants new privileges gets nspawn's slower one."""
+    said = any(each.name == isolators.NO_NEW_PRIVILEGES for each in facts.app.isolators)
+    wants = said and not isolators.no_new_privileges(facts.app.isolators)
+    return "seccomp" not in facts.insecure and not wants
+
+
+def _rlimits(facts: AppFacts) -> list[dict[str, Any]]:
+    """The Limit…= among the app's systemd settings: nspawn hands on those of the bundle only."""
+    limits = []
+    for setting, value in (facts.systemd or {}).items():
+        if setting in properties.LIMITS:
+            where = f"app {facts.runtime.name}: systemd.{setting}"
+            (_, _, hard), (_, _, soft) = properties.convert(setting, value, where)
+            kind = f"RLIMIT_{setting.removeprefix('Limit')}"
+            limits.append({"type": kind, "soft": soft, "hard": hard})
+    return limits
+
+
 def _capabilities(facts: AppFacts) -> list[str]:
     if "capabilities" in facts.insecure:
-        return sorted(isolators.CAPABILITIES)
+        # nspawn gives up when it is to keep one that it does not have itself.
+        return sorted(isolators.CAPABILITIES & facts.host_capabilities)
     return sorted(isolators.capability_set(facts.app.isolators))
 
 
@@ -116,8 +136,6 @@ def _capability_sets(capabilities: list[str], uid: int) -> dict[str, list[str]]:
 
 
 def _seccomp(facts: AppFacts, capabilities: list[str]) -> dict[str, Any]:
-    if "seccomp" in facts.insecure:
-        return {"defaultAction": "SCMP_ACT_ALLOW"}
     names = syscalls.allowed(capabilities)
     filter: dict[str, Any] = {
         "defaultAction": "SCMP_ACT_ERRNO",
@@ -156,13 +174,18 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
         # nspawn's --read-only leaves a root mounted by an option as it is.
         f"--overlay{'-ro' if facts.runtime.read_only_root_fs else ''}="
         f"{':'.join(_escape(path) for path in stack)}:/",
+        f"--bind-ro={INACCESSIBLE}",
         *(_bind_option(bind) for bind in binds),
     ]
+    variables = "SYSTEMD_LOG_LEVEL=notice"
+    if "seccomp" in facts.insecure:
+        variables += " SYSTEMD_SECCOMP=0"
+    if "paths" in facts.insecure:
+        variables += " SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes"
     # An app that is restarted has not ended any more.
     status = shlex.quote(f"{pod.directory}/status/{facts.runtime.name}")
     return (
-        f"#!/bin/sh\n[ ! -e {status} ] || rm -f {status}\n"
-        f"SYSTEMD_LOG_LEVEL=notice exec {shlex.join(command)}\n"
+        f"#!/bin/sh\n[ ! -e {status} ] || rm -f {status}\n{variables} exec {shlex.join(command)}\n"
     )
 
 

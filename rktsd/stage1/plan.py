@@ -1,8 +1,9 @@
 """A pod becomes units and bundles: data in, data out, no disk, no bus, no clock.
 
-The arrangement: one transient service per app in the pod's slice, each wanting rkt@POD, and a
-barrier unit that requires them all, whose start job tells when the pod is up. rkt@POD stops when
-nothing wants it any more (StopWhenUnneeded=).
+The arrangement: one transient service per app in the pod's slice, and a barrier unit that requires
+them all, whose start job tells when the pod is up. The apps know of rkt@POD only that somebody is
+to look after it when they have ended (OnSuccess=, OnFailure=): a dependency would give the apps of
+the old run a job when the pod is restarted.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ REFUSED_SETTINGS = {
     "Delegate": "systemd-nspawn needs it",
     "CollectMode": "an ended app has to go away for the pod to be started again",
     "SyslogIdentifier": "it is the name of the app",
+    "WatchdogSec": "systemd-nspawn would answer in the app's place",
+    "LogNamespace": "rkt logs would not find the app's lines",
 }
 
 
@@ -97,6 +100,8 @@ def _pod_files(pod: PodFacts) -> list[tuple[str, str]]:
     ]
     if pod.resolv_conf is not None:
         files.append((f"{pod.run_directory}/resolv.conf", pod.resolv_conf))
+    if pod.on_app_failure == "continue":
+        files.append((f"{pod.run_directory}/continue", ""))
     return files
 
 
@@ -145,7 +150,7 @@ def _host_files(pod: PodFacts, facts: AppFacts, binds: Sequence[BindMount]) -> I
 
 def _slice(pod: PodFacts) -> UnitPlan:
     chosen: list[Property] = [
-        ("Description", "s", f"Apps of pod {pod.name}"),
+        ("Description", "s", pod.description or f"Apps of pod {pod.name}"),
         ("Documentation", "as", [MANUAL]),
         # Without it an empty slice would stay, and be in the way of the next start.
         ("StopWhenUnneeded", "b", True),
@@ -184,15 +189,13 @@ def _app_unit(pod: PodFacts, facts: AppFacts, bundle_directory: str) -> UnitPlan
         ("Description", "s", f"{name} of pod {pod.name} ({facts.image})"),
         ("Documentation", "as", documentation),
         ("Slice", "s", names.pod_slice(pod.name)),
-        # Wants= and not Requires=: a restart of the pod must not give its old apps a restart job.
-        ("Wants", "as", [pod_unit]),
+        ("OnSuccess", "as", [names.ended_unit(pod.name)]),
+        ("OnFailure", "as", [names.ended_unit(pod.name)]),
         ("After", "as", ["network.target"]),
         ("CollectMode", "s", "inactive-or-failed"),
         ("Type", "s", "notify"),
         ("KillMode", "s", "mixed"),
         ("Delegate", "b", True),
-        ("DevicePolicy", "s", "closed"),
-        ("DeviceAllow", "a(ss)", [("/dev/net/tun", "rwm"), ("char-pts", "rw")]),
         ("SyslogIdentifier", "s", name),
         (
             "LogExtraFields",
@@ -212,8 +215,11 @@ def _app_unit(pod: PodFacts, facts: AppFacts, bundle_directory: str) -> UnitPlan
         ("ExecStart", "a(sasb)", [("/bin/sh", ["/bin/sh", f"{bundle_directory}/run"], False)]),
         ("ExecStopPost", "a(sasb)", [(record[0], record, False)]),
     ]
-    if pod.on_app_failure == "stop":
-        chosen.append(("OnFailure", "as", [names.failure_unit(pod.name)]))
+    if "paths" not in facts.insecure:
+        chosen += [
+            ("DevicePolicy", "s", "closed"),
+            ("DeviceAllow", "a(ss)", [("/dev/net/tun", "rwm"), ("char-pts", "rw")]),
+        ]
     chosen += _resources(facts.app.isolators, pod)
     chosen += _settings(facts.systemd or {}, f"app {name}: systemd", slice=False)
     return {"name": names.app_unit(pod.name, name), "properties": _last_wins(chosen)}
@@ -243,6 +249,9 @@ def _settings(table: Mapping[str, object], where: str, *, slice: bool) -> list[P
             raise BadInput(f"{where}.{setting}: not for an app", hint=REFUSED_SETTINGS[setting])
         if not properties.known(setting):
             raise BadInput(f"{where}.{setting}: unknown, or not passed on by this version")
+        if setting in properties.LIMITS and not slice:
+            # nspawn gives its payload the kernel's own limits: these go into the bundle.
+            continue
         if slice and setting in properties.SERVICE_ONLY:
             raise BadInput(
                 f"{where}.{setting}: not a setting of a slice",

@@ -50,6 +50,7 @@ class AppFacts:
     systemd: Mapping[str, object] | None = None
     stop_timeout: float | None = None
     placeholders: tuple[Placeholder, ...] = ()
+    host_capabilities: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ def app_unit(pod: str, app: str) -> str:
     return f"rkt-{pod.replace('@', ':')}.{app}.service"
 
 
-def failure_unit(pod: str) -> str:
-    """The unit that stops the pod when an app has failed."""
-    return f"rkt-failed@{pod}.service"
+def ended_unit(pod: str) -> str:
+    """The unit that looks, when an app has ended, whether the pod is over."""
+    return f"rkt-ended@{pod}.service"
 
 
 def barrier_unit(pod: str) -> str:

@@ -39,9 +39,9 @@ FORMS = {
     "limit": "LimitNOFILE LimitNPROC LimitLOCKS LimitSIGPENDING",
     "count": "TasksMax CPUWeight StartupCPUWeight IOWeight StartupIOWeight",
     "quota": "CPUQuota",
-    "timespan": "RestartSec TimeoutStartSec TimeoutStopSec RuntimeMaxSec WatchdogSec"
+    "timespan": "RestartSec TimeoutStartSec TimeoutStopSec RuntimeMaxSec"
     " StartLimitIntervalSec LogRateLimitIntervalSec",
-    "string": "Restart OOMPolicy LogNamespace Description",
+    "string": "Restart OOMPolicy Description",
     "boolean": "CPUAccounting MemoryAccounting TasksAccounting IOAccounting IPAccounting"
     " SyslogLevelPrefix",
     "integer": "OOMScoreAdjust Nice",
@@ -49,17 +49,18 @@ FORMS = {
     "strings": "Documentation",
 }
 
+LIMITS = frozenset((FORMS["limit-bytes"] + " " + FORMS["limit"]).split())
+
 # Settings of a service that a slice does not have.
 SERVICE_ONLY = frozenset(
     name
     for form in ("limit-bytes", "limit", "timespan", "integer", "unsigned")
     for name in FORMS[form].split()
-) | {"Restart", "OOMPolicy", "LogNamespace", "SyslogLevelPrefix"}
+) | {"Restart", "OOMPolicy", "SyslogLevelPrefix"}
 
 # What systemd calls otherwise on the bus.
 _BUS_NAMES = {
     "CPUQuota": "CPUQuotaPerSecUSec",
-    "WatchdogSec": "WatchdogUSec",
     "RestartSec": "RestartUSec",
     "TimeoutStartSec": "TimeoutStartUSec",
     "TimeoutStopSec": "TimeoutStopUSec",

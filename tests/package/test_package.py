@@ -45,7 +45,7 @@ def test_only_the_timer_is_enabled_and_runs(box: Box) -> None:
 
 
 def test_units_are_without_fault(box: Box) -> None:
-    units = "rkt@web.service rkt-failed@web.service rkt.slice rkt-gc.service rkt-gc.timer"
+    units = "rkt@web.service rkt-ended@web.service rkt.slice rkt-gc.service rkt-gc.timer"
     done = box.run(["systemd-analyze", "verify", "--man=no", *units.split()])
     assert done.returncode == 0
     assert "rkt" not in done.stderr

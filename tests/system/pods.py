@@ -89,13 +89,17 @@ class Pod:
         match = [f"_SYSTEMD_UNIT={self.unit}"]
         return self.box.run([*command, *match]).stdout.splitlines()
 
-    def status(self, app: str) -> str:
-        """What the last run recorded of an app: result, code, status."""
+    def last_run(self) -> str:
+        """The UUID of the run that goes on, or of the last one; empty before the first."""
         return self.box.shell(
             "cd /var/lib/rkt/pods/run; for run in $(ls -t); do"
-            f' [ "$(cat $run/name 2>/dev/null)" = {self.name} ] || continue; '
-            f"cat $run/status/{app} 2>/dev/null || :; break; done"
+            f' [ "$(cat $run/name 2>/dev/null)" = {self.name} ] || continue; echo $run; break; done'
         ).strip()
+
+    def status(self, app: str) -> str:
+        """What the last run recorded of an app: result, code, status; empty before its end."""
+        path = f"/var/lib/rkt/pods/run/{self.last_run()}/status/{app}"
+        return self.box.shell(f"cat {path} 2>/dev/null || :").strip()
 
     def remove(self) -> None:
         """Stop the pod and forget it."""

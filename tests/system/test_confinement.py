@@ -14,7 +14,7 @@ NO_NETWORK = 'network = "none"\n'
 def _said(pod: Pod) -> list[str]:
     pod.start()
     pod.wait_for("inactive", "failed")
-    return pod.messages(f"RKT_POD={pod.name}")
+    return pod.messages(f"RKT_POD_UUID={pod.last_run()}")
 
 
 def test_default_capabilities_of_root(make_pod: MakePod) -> None:
@@ -51,6 +51,8 @@ REFUSED = {
     "sysrq": "echo h >/proc/sysrq-trigger",
     "kernel settings": "echo x >/proc/sys/kernel/core_pattern",
     "kernel memory": "head -c 1 /proc/kcore",
+    "kernel symbols": '[ -n "$(head -c 1 /proc/kallsyms)" ]',
+    "timers": '[ -n "$(head -c 1 /proc/timer_list)" ]',
     "host name": "hostname another",
     "other namespaces": "unshare -m true",
     "clock": "date -s 2001-01-01; [ $(date +%Y) = 2001 ]",
@@ -129,8 +131,37 @@ def test_a_missing_source_of_a_volume(make_pod: MakePod) -> None:
     assert pod.leftovers() == ""
 
 
-def test_oom_score_and_no_new_privileges(make_pod: MakePod) -> None:
-    extra = "oom-score-adj = 123\nno-new-privileges = true\n"
-    script = "cat /proc/self/oom_score_adj; grep NoNewPrivs /proc/self/status"
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ("", "NoNewPrivs:\t1"),
+        ("no-new-privileges = true\n", "NoNewPrivs:\t1"),
+        ("no-new-privileges = false\n", "NoNewPrivs:\t0"),
+        ('insecure = ["seccomp"]\n', "NoNewPrivs:\t0"),
+    ],
+)
+def test_no_new_privileges(make_pod: MakePod, extra: str, expected: str) -> None:
+    script = "grep NoNewPrivs /proc/self/status; pivot_root . . || echo refused"
+    said = _said(make_pod("privileges", NO_NETWORK + app("one", script, extra=extra)))
+    assert said[0] == expected
+    assert said[-1] == "refused"
+
+
+def test_oom_score_and_limits(make_pod: MakePod) -> None:
+    extra = 'oom-score-adj = 123\n[app.systemd]\nLimitNOFILE = "2000:3000"\nLimitCORE = 0\n'
+    script = "cat /proc/self/oom_score_adj; ulimit -Sn; ulimit -Hn; ulimit -c"
     said = _said(make_pod("score", NO_NETWORK + app("one", script, extra=extra)))
-    assert said == ["123", "NoNewPrivs:\t1"]
+    assert said == ["123", "2000", "3000", "0"]
+
+
+@pytest.mark.parametrize("word", ["capabilities", "paths", "seccomp", "all-run"])
+def test_insecure_options(make_pod: MakePod, word: str) -> None:
+    script = "grep -E '^(CapEff|Seccomp):' /proc/self/status; head -c 1 /proc/kallsyms | wc -c"
+    extra = f'insecure = ["{word}"]\n'
+    capabilities, seccomp, symbols = _said(
+        make_pod("insecure", NO_NETWORK + app("one", script, extra=extra))
+    )[:3]
+    everything = word == "all-run"
+    assert (capabilities != "CapEff:\t00000000a80425fb") == (everything or word == "capabilities")
+    assert (seccomp == "Seccomp:\t0") == (everything or word == "seccomp")
+    assert (symbols == "1") == (everything or word == "paths")

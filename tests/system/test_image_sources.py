@@ -92,7 +92,8 @@ def sources(material: tuple[str, str], deb: str) -> Iterator[Sources]:
             " systemd-run --quiet --unit=registry docker-registry serve /srv/registry/tls.yml"
         )
         for url in (f"https://{demo.HOST}/", f"https://{REGISTRY}:5000/v2/"):
-            eventually(lambda url=url: not box.run(["curl", "-sS", url]).returncode, url)
+            patient = ["--retry", "50", "--retry-delay", "0", "--retry-connrefused"]
+            box.run(["curl", "-sS", "-o", "/dev/null", *patient, url], check=True)
         yield Sources(box, digest)
 
 

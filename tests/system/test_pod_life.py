@@ -9,6 +9,7 @@ from tests.system.conftest import MakePod
 from tests.system.pods import SERVE, app, eventually
 
 NO_NETWORK = 'network = "none"\n'
+WANTS = "[Unit]\nWants={0}\nAfter={0}\n[Service]\nExecStart=/bin/sleep 1000\n"
 
 
 def test_two_apps_start_and_stop(make_pod: MakePod) -> None:
@@ -99,6 +100,18 @@ def test_the_pod_ends_when_its_apps_have_ended(make_pod: MakePod) -> None:
     pod.wait_for("inactive")
     assert pod.status("one") == pod.status("two") == "success exited 0"
     assert pod.leftovers() == ""
+
+
+def test_a_pod_that_others_want_ends_by_itself_too(make_pod: MakePod) -> None:
+    pod = make_pod("wanted", NO_NETWORK + app("one", "sleep 0.3"))
+    pod.box.run(["systemctl", "enable", pod.unit], check=True)
+    pod.box.write("/run/systemd/system/wants.service", WANTS.format(pod.unit))
+    pod.box.run(["systemctl", "daemon-reload"], check=True)
+    pod.box.run(["systemctl", "start", "wants.service"], check=True)
+    assert pod.state() == "active"
+    pod.wait_for("inactive")
+    assert pod.leftovers() == ""
+    pod.box.run(["systemctl", "stop", "wants.service"], check=True)
 
 
 def test_one_failed_app_stops_the_pod(make_pod: MakePod) -> None:

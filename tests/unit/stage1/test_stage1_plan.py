@@ -179,7 +179,14 @@ def _read_only_root() -> PodPlan:
 
 
 def _insecure() -> PodPlan:
-    apps = [_facts(insecure=frozenset({"capabilities", "paths", "seccomp"}))]
+    insecure = frozenset({"capabilities", "paths", "seccomp"})
+    apps = [_facts(insecure=insecure, host_capabilities=frozenset({"CAP_CHOWN", "CAP_KILL"}))]
+    return plan(_pod(apps), apps)
+
+
+def _new_privileges() -> PodPlan:
+    app = replace(APP, isolators=(_isolator("os/linux/no-new-privileges", False),))
+    apps = [_facts(app=app)]
     return plan(_pod(apps), apps)
 
 
@@ -206,6 +213,7 @@ CASES = {
     "names": _names,
     "read-only-root": _read_only_root,
     "insecure": _insecure,
+    "new-privileges": _new_privileges,
     "foreign-architecture": _foreign_architecture,
     "instance": _instance,
 }
@@ -234,8 +242,7 @@ def _rendered(planned: PodPlan) -> str:
 
 def _with_named_filter(config: dict[str, Any]) -> dict[str, Any]:
     linux = dict(config["linux"])
-    rules = linux["seccomp"].get("syscalls")
-    if rules == [
+    if linux.get("seccomp", {}).get("syscalls") == [
         {
             "names": list(syscalls.allowed(config["process"]["capabilities"]["bounding"])),
             "action": "SCMP_ACT_ALLOW",
