@@ -41,10 +41,10 @@ def _stop(context: Context, pod: str, force: bool) -> None:
     from rktsd.systemd.bus import Bus
 
     place = query.find(context.paths, pod)
-    if place.uuid not in query.running(context.paths, [place]):
+    if place.uuid not in query.running(context.paths, [place]).pods:
         if place.stage != "run":
             raise UsageError(
-                f'pod "{place.uuid}" is not running: it is {query.state(place, set())}'
+                f'pod "{place.uuid}" is not running: it is {query.state(place, query.Live())}'
             )
         context.note(f'pod "{place.uuid}" is already stopped')
         return
@@ -121,7 +121,7 @@ def logs(context: Context, parsed: Parsed) -> int:
     command.append(f"RKT_POD={place.name}" if by_name else f"RKT_POD_UUID={place.uuid}")
     app = values.last("app")
     if app is not None:
-        known = [each.name for each in query.status(place, set()).apps]
+        known = [each.name for each in query.status(place, query.Live()).apps]
         if app not in known:
             names = ", ".join(known)
             raise NotFound(f'pod {place.pod} has no app "{app}", only {names}')

@@ -14,7 +14,7 @@ from rktsd.errors import BadInput, NotFound, RktError, StoreError
 from rktsd.pods import directories
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
 from rktsd.pods.locate import find_pod_file, looks_like_uuid
-from rktsd.systemd.names import pod_unit
+from rktsd.systemd.names import app_unit, pod_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ _STATES = {
 }
 # Of a unit: its pod exists in one way or other.
 _LIVE = frozenset({"active", "activating", "deactivating", "reloading"})
+
+
+class Live(NamedTuple):
+    """What systemd says is there: the UUIDs of ``pods``, and the app ``units`` that run."""
+
+    pods: frozenset[str] = frozenset()
+    units: frozenset[str] = frozenset()
 
 
 class Place(NamedTuple):
@@ -115,8 +122,8 @@ def find(paths: Paths, pod: str) -> Place:
     return _place(paths, found[0], uuid)
 
 
-def running(paths: Paths, pods: Iterable[Place]) -> set[str]:
-    """The UUIDs of those that run, are being started, or are being stopped, as systemd says.
+def running(paths: Paths, pods: Iterable[Place]) -> Live:
+    """Those that run, are being started, or are being stopped, as systemd says.
 
     To be called with places that were looked up before. Raises SystemdError.
     """
@@ -129,16 +136,19 @@ def running(paths: Paths, pods: Iterable[Place]) -> set[str]:
         and os.path.isdir(place.directory)
     ]
     if not candidates:
-        return set()
+        return Live()
     from rktsd.systemd.bus import Bus
 
     with Bus() as bus:
-        states = bus.active_states([pod_unit("*")])
-    return {
-        place.uuid
-        for place in candidates
-        if _is_run(paths, place, states.get(pod_unit(place.pod), "inactive"))
-    }
+        states = bus.active_states([pod_unit("*"), app_unit("*", "*")])
+    return Live(
+        frozenset(
+            place.uuid
+            for place in candidates
+            if _is_run(paths, place, states.get(pod_unit(place.pod), "inactive"))
+        ),
+        frozenset(unit for unit, state in states.items() if state in _LIVE),
+    )
 
 
 def _is_run(paths: Paths, place: Place, state: str) -> bool:
@@ -151,10 +161,10 @@ def _is_run(paths: Paths, place: Place, state: str) -> bool:
     return state == "activating" and not os.path.exists(f"{place.directory}/started")
 
 
-def state(place: Place, live: set[str]) -> str:
+def state(place: Place, live: Live) -> str:
     """The state of a pod in rkt's words; ``live`` is what ``running`` said."""
     if place.stage == RUN:
-        return RUNNING if place.uuid in live else EXITED
+        return RUNNING if place.uuid in live.pods else EXITED
     idle, busy = _STATES[place.stage]
     return busy if _is_locked(place.directory) else idle
 
@@ -171,7 +181,7 @@ def _is_locked(directory: str) -> bool:
         return False
 
 
-def status(place: Place, live: set[str]) -> PodStatus:
+def status(place: Place, live: Live) -> PodStatus:
     """All about a pod. Raises NotFound, StoreError, BadInput for a damaged directory."""
     directory = place.directory
     manifest = _read_json(f"{directory}/pod")
@@ -186,7 +196,7 @@ def status(place: Place, live: set[str]) -> PodStatus:
             started=started,
             networks=_networks(directory),
             apps=tuple(
-                _app(app, directory, created=created, started=started, pod_state=pod_state)
+                _app(app, place, live, created=created, started=started, pod_state=pod_state)
                 for app in manifest["apps"] or ()
             ),
             manifest=manifest,
@@ -198,11 +208,19 @@ def status(place: Place, live: set[str]) -> PodStatus:
 
 
 def _app(
-    app: Mapping[str, Any], directory: str, *, created: int, started: int | None, pod_state: str
+    app: Mapping[str, Any],
+    place: Place,
+    live: Live,
+    *,
+    created: int,
+    started: int | None,
+    pod_state: str,
 ) -> AppStatus:
-    name, image = app["name"], app["image"]
-    path = f"{directory}/status/{name}"
-    finished = _modified(path) or None
+    name, image, directory = app["name"], app["image"], place.directory
+    finished = _modified(f"{directory}/status/{name}") or None
+    if pod_state == RUNNING and app_unit(place.pod, name) in live.units:
+        # What may be recorded is how it ended before systemd restarted it.
+        finished = None
     if finished is not None:
         app_state = "exited"
     elif pod_state == RUNNING:
@@ -218,7 +236,7 @@ def _app(
         # The pod counts as started when its last app is, by when this one may have ended.
         started=min(started or finished, finished) if finished else started,
         finished=finished,
-        exit_code=exit_code(directory, name),
+        exit_code=None if finished is None else exit_code(directory, name),
         manifest=app,
     )
 

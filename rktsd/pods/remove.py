@@ -17,7 +17,7 @@ from rktsd.errors import BadInput, RktError, StoreError, SystemdError
 from rktsd.host.files import locked, read_limited
 from rktsd.pods import directories, query
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
-from rktsd.pods.query import Place
+from rktsd.pods.query import Live, Place
 from rktsd.systemd.names import pod_unit
 
 TYPE_CHECKING = False
@@ -41,10 +41,10 @@ class Ages(NamedTuple):
     prepared: float = 24 * 3600
 
 
-def remove(paths: Paths, place: Place, *, live: set[str]) -> None:
+def remove(paths: Paths, place: Place, *, live: Live) -> None:
     """Remove a pod now. Raises BadInput when it is not at rest, StoreError."""
     shown = f"pod {place.uuid}" if place.name is None else f"pod {place.name} ({place.uuid})"
-    if place.uuid in live:
+    if place.uuid in live.pods:
         raise BadInput(f"{shown} is running", hint="stop it first")
     if place.stage in (EMBRYO, PREPARE):
         raise BadInput(f"{shown} is being prepared")
@@ -94,9 +94,9 @@ def _attempt(problems: list[RktError], action: Callable[[], object]) -> None:
         problems.append(StoreError(f"cannot remove {error.filename}: {error.strerror}"))
 
 
-def _target(place: Place, live: set[str], ages: Ages, *, mark_only: bool) -> str | None:
+def _target(place: Place, live: Live, ages: Ages, *, mark_only: bool) -> str | None:
     """Where a pod goes now, if anywhere."""
-    if place.stage == RUN and place.uuid not in live:
+    if place.stage == RUN and place.uuid not in live.pods:
         return EXITED_GARBAGE
     if place.stage == PREPARE:
         return GARBAGE
@@ -133,7 +133,7 @@ def _move(paths: Paths, place: Place, target: str) -> Place | None:
         with locked(place.directory):
             directory = directories.move(paths, place.uuid, place.stage, target)
             moved = place._replace(directory=directory)
-            if place.stage == RUN and query.running(paths, [moved]):
+            if place.stage == RUN and query.running(paths, [moved]).pods:
                 # Started between our look and the rename: put back before anybody misses it.
                 os.rename(directory, place.directory)
                 return None

@@ -545,3 +545,15 @@ def test_a_full_disk(cli: Box) -> None:
     assert done.returncode == 254
     assert "No space left on device" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_an_app_that_was_restarted_runs(cli: Box, make_pod: MakePod) -> None:
+    # Fails the first time only: what it wrote is there still at the second.
+    script = f"[ -e /again ] || {{ touch /again; exit 5; }}; {SERVE}"
+    extra = '[app.systemd]\nRestart = "on-failure"\nRestartSec = "100ms"'
+    pod = make_pod("again", 'network = "none"\n' + app("one", script, extra=extra))
+    pod.start()
+    eventually(lambda: "ready" in pod.messages("RKT_POD=again"), "the app runs again")
+    (status,) = json.loads(good(cli, "list", "--format=json"))
+    assert status["apps"][0]["state"] == "running"
+    assert "exit_code" not in status["apps"][0]

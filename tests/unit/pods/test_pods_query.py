@@ -40,10 +40,10 @@ def _all(paths: Paths) -> tuple[list[query.PodStatus], list[str]]:
 )
 def test_states_of_rkt(paths: Paths, stage: str, idle: str, busy: str) -> None:
     place = make_pod(paths, A, stage)
-    assert query.state(place, set()) == idle
+    assert query.state(place, query.Live()) == idle
     with locked(place.directory):
-        assert query.state(place, set()) == busy
-    assert query.state(place, {A}) == ("running" if stage == "run" else idle)
+        assert query.state(place, query.Live()) == busy
+    assert query.state(place, query.Live(frozenset({A}))) == ("running" if stage == "run" else idle)
 
 
 def test_embryos_and_garbage_are_not_listed(paths: Paths) -> None:
@@ -79,7 +79,7 @@ def test_exit_codes(paths: Paths, text: str, code: int | None, failed: bool) -> 
     place = make_pod(paths, A, "run", status={"one": text})
     assert query.exit_code(place.directory, "one") == code
     assert query.failed(place.directory, "one") is failed
-    (app,) = query.status(place, set()).apps
+    (app,) = query.status(place, query.Live()).apps
     assert (app.state, app.exit_code) == ("exited", code)
 
 
@@ -87,17 +87,17 @@ def test_times(paths: Paths) -> None:
     place = make_pod(paths, A, "run", status={"one": "success exited 0\n"}, started=True)
     for name, moment in (("pod", 1000), ("started", 2000), ("status/one", 3000)):
         os.utime(f"{place.directory}/{name}", ns=(moment, moment))
-    status = query.status(place, set())
+    status = query.status(place, query.Live())
     assert (status.created, status.started) == (1000, 2000)
     (app,) = status.apps
     assert (app.created, app.started, app.finished) == (1000, 2000, 3000)
     # Another app may still be starting when this one has ended already.
     os.utime(f"{place.directory}/started", ns=(4000, 4000))
-    assert query.status(place, set()).apps[0].started == 3000
+    assert query.status(place, query.Live()).apps[0].started == 3000
 
 
 def test_a_pod_that_never_started(paths: Paths) -> None:
-    status = query.status(make_pod(paths, A, "prepared"), set())
+    status = query.status(make_pod(paths, A, "prepared"), query.Live())
     assert (status.started, status.apps[0].state, status.apps[0].exit_code) == (
         None,
         "created",
@@ -107,11 +107,11 @@ def test_a_pod_that_never_started(paths: Paths) -> None:
 
 def test_image_names(paths: Paths) -> None:
     place = make_pod(paths, A, "prepared")
-    assert query.status(place, set()).apps[0].image_name == "example.com/web:1.0.0"
+    assert query.status(place, query.Live()).apps[0].image_name == "example.com/web:1.0.0"
     for image, shown in (({"name": "a"}, "a"), ({}, None), ({"name": "a", "labels": None}, "a")):
         manifest = {"apps": [{"name": "x", "image": {"id": "sha512-00", **image}}]}
         Path(place.directory, "pod").write_text(json.dumps(manifest))
-        assert query.status(place, set()).apps[0].image_name == shown
+        assert query.status(place, query.Live()).apps[0].image_name == shown
 
 
 @pytest.mark.parametrize(

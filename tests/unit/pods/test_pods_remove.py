@@ -38,7 +38,7 @@ def _collect(paths: Paths, ages: Ages, *, mark_only: bool = False) -> list[str]:
 
 def test_rm(paths: Paths) -> None:
     for uuid, stage in ((A, "run"), (B, "prepared"), (C, "exited-garbage"), (D, "garbage")):
-        remove.remove(paths, make_pod(paths, uuid, stage), live=set())
+        remove.remove(paths, make_pod(paths, uuid, stage), live=query.Live())
     assert _on_disk(paths) == {}
 
 
@@ -53,7 +53,7 @@ def test_rm(paths: Paths) -> None:
 def test_rm_refused(paths: Paths, stage: str, live: set[str], message: str) -> None:
     place = make_pod(paths, A, stage)
     with pytest.raises(BadInput) as caught:
-        remove.remove(paths, place, live=live)
+        remove.remove(paths, place, live=query.Live(frozenset(live)))
     assert str(caught.value) == message
     assert os.path.exists(f"{place.directory}/pod")
 
@@ -105,7 +105,7 @@ def test_what_is_no_pod_stays(paths: Paths) -> None:
 def test_the_word_where_a_pod_lies_goes_with_it(paths: Paths) -> None:
     os.makedirs(f"{paths.run}/data")
     Path(paths.run, "data", A).touch()
-    remove.remove(paths, make_pod(paths, A, "run"), live=set())
+    remove.remove(paths, make_pod(paths, A, "run"), live=query.Live())
     assert os.listdir(f"{paths.run}/data") == []
 
 
@@ -157,7 +157,7 @@ def test_nothing_is_freed_while_the_needs_of_a_pod_are_unknown(
         Path(place.directory, "images").write_text(f'{{"one": {{"layers": ["{record.id}"]}}}}')
         remove.free_images(paths, store, warn=warnings.append)
         assert store.has_layer(record.id)
-        remove.remove(paths, query.find(paths, A), live=set())
+        remove.remove(paths, query.find(paths, A), live=query.Live())
         remove.free_images(paths, store, warn=warnings.append)
         assert not store.has_layer(record.id)
         assert len(warnings) == 1
