@@ -44,9 +44,7 @@ def write_bundles(plan: PodPlan) -> None:
 
 def write_unit_list(plan: PodPlan) -> None:
     """Leave word of every unit of the pod, for whoever stops or reaps it. Before they exist."""
-    # One still waiting would hold the ended app's unit, and that the next start.
-    units = [ended_unit(plan["pod"]), plan["barrier"]["name"]]
-    units += [unit["name"] for unit in reversed(plan["units"])]
+    units = [plan["barrier"]["name"], *(unit["name"] for unit in reversed(plan["units"]))]
     write(f"{plan['run_directory']}/units", " ".join(units) + "\n")
 
 
@@ -70,9 +68,11 @@ def _queue(plan: PodPlan, bus: Bus) -> bytes:
         try:
             return bus.start_transient(main, auxiliaries)
         except UnitExists:
-            # systemd collects ended units when it comes to it, a little after their last job.
+            # systemd collects ended units when it comes to it, a little after their last job, but
+            # not while the question whether the last run is over waits for this start.
             if time.monotonic() > deadline:
                 raise
+            bus.stop(ended_unit(plan["pod"]))
             time.sleep(0.01)
         except SystemdError as error:
             raise SystemdError(f"pod {plan['pod']}: systemd refuses its units: {error}") from error
