@@ -16,7 +16,11 @@ def test_a_pod_on_debian_13(make_box: BoxFactory, debian13: str, busybox_aci: st
     pod = Pod(box, "both", port + web + app("other", SERVE, extra="user = 1000\n"))
     pod.start()
     url = "http://127.0.0.1:8080/hostname"
-    ask = ["python3", "-c", f"import urllib.request as r; print(r.urlopen('{url}').read().decode())"]
+    ask = [
+        "python3",
+        "-c",
+        f"import urllib.request as r; print(r.urlopen('{url}').read().decode())",
+    ]
     eventually(lambda: box.run(ask).stdout.strip() == "both", "the pod answers")
     box.run(["systemctl", "daemon-reload"], check=True)
     box.run(["systemctl", "restart", pod.unit], check=True)
