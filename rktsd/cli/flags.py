@@ -200,4 +200,7 @@ IMAGE_LIST = (
     _NO_LEGEND,
     _FORMAT,
 )
+_OVERWRITE = Flag("overwrite", help="replace what is there")
+IMAGE_EXPORT = (_OVERWRITE,)
+IMAGE_EXTRACT = (Flag("rootfs-only", help="the root alone, without the manifest"), _OVERWRITE)
 IMAGE_CAT_MANIFEST = (_PRETTY,)

@@ -1,4 +1,4 @@
-"""A strict reader of tar streams: ustar, GNU long names, PAX with extended attributes.
+"""A strict reader of tar streams: ustar, GNU long names, PAX with xattrs, sparse files.
 
 Reads forward only and holds one chunk in memory. What is malformed is refused, never guessed: a
 checksum, a number, an unknown type, a name that leaves the root. Names stay bytes; they come out
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rktsd.errors import BadInput, Unsupported
+from rktsd.store import sparse
 
 BLOCK = 512
 EXTENSION_LIMIT = 1 << 20
@@ -28,7 +29,8 @@ _TYPES = frozenset((FILE, LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO))
 class Member(NamedTuple):
     """One member; ``kind`` is its tar type, ``mtime`` nanoseconds, ``target`` a link's target.
 
-    A hard link's target is cleaned like a name, a symbolic link's is as it came.
+    A hard link's target is cleaned like a name, a symbolic link's is as it came. Of a sparse file
+    ``size`` is the file's, ``parts`` says where in it the data belongs.
     """
 
     name: bytes
@@ -40,6 +42,7 @@ class Member(NamedTuple):
     mtime: int
     target: bytes
     xattrs: dict[str, bytes] | None
+    parts: tuple[tuple[int, int], ...] | None = None
 
 
 class TarReader:
@@ -102,7 +105,39 @@ class TarReader:
                 name = prefix.partition(b"\0")[0] + b"/" + name
         target = target.partition(b"\0")[0] if long_target is None else long_target
         fields = (mode, uid, gid, size, mtime)
+        if kind == b"S" or (pax and sparse.is_sparse(pax)):
+            return self._sparse(name, kind, fields, pax, block)
         return self._member(name, kind, fields, target, pax)
+
+    def _sparse(
+        self,
+        name: bytes,
+        kind: bytes,
+        fields: tuple[bytes, bytes, bytes, bytes, bytes],
+        pax: dict[bytes, bytes],
+        block: bytes,
+    ) -> Member:
+        """A sparse file, whose map lies in the header, behind it, or before the data."""
+        name = sparse.name_of(pax) or pax.get(b"path", name)
+        try:
+            if kind == b"S":
+                found = sparse.old_map(
+                    block, self._block, lambda field: self._number(field, name, "sparse map")
+                )
+                member = self._member(name, FILE, fields, b"", pax)
+            else:
+                if kind not in b"0\x007":
+                    raise sparse.Malformed("sparse, but no regular file")
+                member = self._member(name, kind, fields, b"", {**pax, b"path": name})
+                found, taken = sparse.pax_map(pax, self._block)
+                self._left -= taken
+            sparse.check(found, self._left)
+        except sparse.Malformed as error:
+            raise self._bad(f"{show(name)}: {error}") from error
+        return member._replace(size=found.size, parts=found.parts)
+
+    def _block(self) -> bytes:
+        return self._exactly(BLOCK)
 
     def _member(
         self,
@@ -139,8 +174,6 @@ class TarReader:
                 if key.startswith(_XATTR):
                     xattrs = xattrs or {}
                     xattrs[key[len(_XATTR) :].decode("utf-8", "surrogateescape")] = value
-                elif key.startswith(b"GNU.sparse."):
-                    raise Unsupported(f"{self.label}: {show(name)}: sparse files are not supported")
         if kind in b"\x007":
             kind = DIRECTORY if name.endswith(b"/") and kind == b"\0" else FILE
         if kind not in _TYPES:
@@ -303,8 +336,6 @@ class TarReader:
         return b"/".join([part for part in parts if part and part != b"."])
 
     def _refuse_type(self, name: bytes, kind: bytes) -> None:
-        if kind == b"S":
-            raise Unsupported(f"{self.label}: {show(name)}: sparse files are not supported")
         raise self._bad(f"{show(name)}: unknown type {show(kind)}")
 
     def _truncated(self) -> BadInput:

@@ -1,12 +1,14 @@
 """Trees on disk: remove them whatever they hold, sync them, mark opaque directories safely."""
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterable
 
 from rktsd.errors import BadInput, StoreError
 
+_GROWN = 100
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -37,12 +39,20 @@ def remove_tree(path: str) -> int:
 
 def _empty(base: int) -> int:
     freed = 0
+    grown = 0
     # A directory is listed when first met and removed when met again, its children gone by then.
     pending: list[tuple[str, bool]] = [(".", False)]
     while pending:
         relative, listed = pending.pop()
         if listed:
-            os.rmdir(relative, dir_fd=base)
+            try:
+                os.rmdir(relative, dir_fd=base)
+            except OSError as error:
+                # Whoever wrote there was killed a moment ago and had not quite ended.
+                grown += 1
+                if error.errno != errno.ENOTEMPTY or grown > _GROWN:
+                    raise
+                pending.append((relative, False))
             continue
         if relative != ".":
             pending.append((relative, True))

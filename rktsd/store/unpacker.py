@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import IO, Any, cast
 
 from rktsd.errors import BadInput, RktError, StoreError
+from rktsd.store.sparse import spread
 from rktsd.store.tar import (
     BLOCK_DEVICE,
     CHAR,
@@ -77,13 +78,15 @@ class Writer:
             self._create(name, directory, member)
 
     def _create(self, name: bytes, directory: int, member: Member) -> None:
-        _, kind, mode, uid, gid, _, mtime, target, xattrs = member
+        _, kind, mode, uid, gid, size, mtime, target, xattrs, parts = member
         if kind == FILE:
             owned = uid or gid or self._set_gid
             descriptor = os.open(name, _CREATE, mode if not (owned or mode & 0o7000) else 0o600,
                                  dir_fd=directory)  # fmt: skip
             try:
                 chunk = self.reader.chunk
+                if parts is not None:
+                    self._write_sparse(descriptor, size, parts)
                 while data := chunk():
                     written = os.write(descriptor, data)
                     while written < len(data):
@@ -115,6 +118,15 @@ class Writer:
         if kind == FIFO:
             os.chmod(name, mode, dir_fd=directory)
         os.utime(name, ns=(mtime, mtime), dir_fd=directory, follow_symlinks=False)
+
+    def _write_sparse(self, descriptor: int, size: int, parts: tuple[tuple[int, int], ...]) -> None:
+        """The data of a sparse file at its places; what is between them stays a hole."""
+
+        def write(data: bytes | memoryview, offset: int) -> int:
+            return os.pwrite(descriptor, data, offset)
+
+        spread(parts, self.reader.chunk, write)
+        os.ftruncate(descriptor, size)
 
     def _make_room(self, name: bytes, directory: int, member: Member) -> None:
         """A name came twice: in layers the later one counts, a whiteout included."""

@@ -45,6 +45,9 @@ RKT_1_30 = {
     "image list": "fields sort order full no-legend format",
     "image rm": "",
     "image cat-manifest": "pretty-print",
+    "image export": "overwrite",
+    "image extract": "rootfs-only overwrite",
+    "image render": "rootfs-only overwrite",
     "version": "",
 }
 OURS = {"logs": "app follow lines since until"}

@@ -1,6 +1,5 @@
 """The view of a layered root: what it sees is what overlayfs shows."""
 
-import itertools
 import os
 import random
 import stat
@@ -11,26 +10,7 @@ import pytest
 
 from rktsd.errors import BadInput
 from rktsd.store.rootview import RootView
-
-
-def make(root: Path, entries: dict[str, str | None]) -> str:
-    """A layer: None is a directory, "->X" a link, "wh" a whiteout, "opq" an opaque directory."""
-    root.mkdir(parents=True)
-    for name, content in entries.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if content is None:
-            path.mkdir(exist_ok=True)
-        elif content == "wh":
-            os.mknod(path, stat.S_IFCHR, 0)
-        elif content == "opq":
-            path.mkdir(exist_ok=True)
-            os.setxattr(path, "trusted.overlay.opaque", b"y")
-        elif content.startswith("->"):
-            path.symlink_to(content[2:])
-        else:
-            path.write_text(content)
-    return str(root)
+from tests.unit.store.stacks import PATHS, make, random_layers
 
 
 def real(view: RootView, path: str) -> str | None:
@@ -136,23 +116,8 @@ def test_reading_is_bounded_and_only_of_files(tmp_path: Path) -> None:
 def test_it_sees_what_the_kernel_shows(tmp_path: Path) -> None:
     """Random layers, every path: compared with a real overlay mount in a namespace of its own."""
     random.seed(7)
-    names = ("a", "b", "c")
-    paths = ["/".join(p) for n in (1, 2, 3) for p in itertools.product(names, repeat=n)]
-    targets = ["->a", "->/b", "->../c", "->b/../a", "->/c/b"]
     for trial in range(12):
-        layers = []
-        for number in range(3):
-            entries: dict[str, str | None] = {}
-            for path in random.sample(paths, 14):
-                if any(path.startswith(f"{p}/") and c not in (None, "opq")
-                       for p, c in entries.items()):  # fmt: skip
-                    continue
-                if any(p.startswith(f"{path}/") for p in entries):
-                    continue
-                entries[path] = random.choice(
-                    [None, "opq", "wh", f"file {number}", random.choice(targets)]
-                )
-            layers.append(make(tmp_path / str(trial) / str(number), entries))
+        layers = random_layers(tmp_path / str(trial))
         mounted = tmp_path / str(trial) / "m"
         mounted.mkdir()
         script = (
@@ -164,12 +129,12 @@ def test_it_sees_what_the_kernel_shows(tmp_path: Path) -> None:
         Path(f"{tools}/busybox").chmod(0o755)
         stack = [tools, *layers]
         shown = subprocess.run(
-            ["unshare", "-m", "sh", "-c", script, "sh", ":".join(stack), mounted, *paths],
+            ["unshare", "-m", "sh", "-c", script, "sh", ":".join(stack), mounted, *PATHS],
             check=True, capture_output=True, text=True,
         ).stdout.splitlines()  # fmt: skip
         view = RootView(stack)
         seen = []
-        for path in paths:
+        for path in PATHS:
             try:
                 found = view.resolve(path)
             except BadInput:
@@ -177,5 +142,5 @@ def test_it_sees_what_the_kernel_shows(tmp_path: Path) -> None:
             seen.append(None if found is None else stat.S_IFMT(found.status.st_mode))
         kinds = {"directory": stat.S_IFDIR, "regular file": stat.S_IFREG}
         wanted = [None if s == "none" else kinds[s.split(".", 2)[2]] for s in shown]
-        assert dict(zip(paths, seen, strict=True)) == dict(zip(paths, wanted, strict=True))
+        assert dict(zip(PATHS, seen, strict=True)) == dict(zip(PATHS, wanted, strict=True))
         assert len(set(wanted)) == 3
