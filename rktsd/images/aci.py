@@ -93,11 +93,11 @@ def fetch_name(reference: Reference, job: Job) -> ImageRecord:
 def _download(job: Job, client: Client, endpoint: Endpoint, wish: Wish | None) -> ImageRecord:
     def get_archive(target: str) -> None:
         job.report(f"remote fetching from URL {endpoint.aci!r}")
-        with client.get(endpoint.aci) as answer:
+        with client.get(endpoint.aci, login=True) as answer:
             answer.save(target, limit=job.options.limit)
 
     def get_signature(target: str) -> None:
-        with client.get(endpoint.signature) as answer:
+        with client.get(endpoint.signature, login=True) as answer:
             answer.save(target, limit=SIGNATURE_LIMIT)
 
     return _import(job, endpoint.aci, endpoint.aci, wish, get_archive, get_signature)

@@ -54,7 +54,7 @@ class Job:
         """Connections for this fetch."""
         from rktsd.images.http import Client
 
-        return Client(self.paths, insecure=self.options.insecure)
+        return Client(self.paths, insecure=self.options.insecure, report=self.report)
 
 
 def fetch(

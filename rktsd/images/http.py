@@ -1,99 +1,43 @@
-"""Getting things over https: the only module that knows requests.
+"""Getting things over https: the only module that asks servers.
 
-Limits on size and redirects, certificates by host, credentials for one origin only, and errors of
-one line that name the URL and the reason.
+Limits on size, time and redirects, certificates by host, credentials for one origin only, patience
+with servers that are busy, and errors of one line that name the URL and the reason.
 """
 
 import contextlib
+import email.utils
 import glob
 import http.cookiejar
 import os
+import random
 import re
-import ssl
+import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import NamedTuple
 
 import requests
-import requests.adapters
 import urllib3
 
 from rktsd import __version__
-from rktsd.errors import BadInput, FetchError, StoreError
-from rktsd.images.digests import Check
+from rktsd.config.auth import Auth, Aws, read_auth
+from rktsd.config.settings import read_settings
+from rktsd.errors import FetchError
+from rktsd.images.answer import Answer
+from rktsd.images.connections import Adapter, Session
+from rktsd.images.reasons import network_errors
 from rktsd.paths import Paths
 
+__all__ = ["Answer", "Client"]
+
 MAX_REDIRECTS = 10
-CONNECT_TIMEOUT = 20.0
-READ_TIMEOUT = 60.0
-PAGE_TIME = 60.0
-CHUNK = 1 << 20
 SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
 _REDIRECTS = (301, 302, 303, 307, 308)
+_BUSY = (429, 500, 502, 503, 504)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+\Z")
 _PRINTABLE = re.compile(r"[!-~]+\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server said; the body is still to be read, with ``read`` or ``save``."""
-
-    url: str
-    status: int
-    headers: Mapping[str, str]
-    _response: requests.Response = field(repr=False)
-
-    def read(self, limit: int) -> bytes:
-        """The whole body. Raises FetchError when it is larger than ``limit`` bytes or too slow."""
-        deadline = time.monotonic() + PAGE_TIME
-        parts = []
-        for part in self._parts(limit, min(limit + 1, CHUNK)):
-            parts.append(part)
-            if time.monotonic() > deadline:
-                raise FetchError(f"{self.url}: not received within {PAGE_TIME:g} s")
-        return b"".join(parts)
-
-    def save(self, path: str, *, limit: int, check: Check | None = None) -> int:
-        """Write the body to the new file ``path``; returns its size.
-
-        ``check`` sees every byte and has the last word (TrustError). Raises FetchError when the
-        body is larger than ``limit`` bytes or ends early; removes the file unless all went well.
-        """
-        size = 0
-        try:
-            with open(path, "xb", buffering=0) as file:
-                try:
-                    for part in self._parts(limit, CHUNK):
-                        size += file.write(part)
-                        if check:
-                            check.update(part)
-                    if check:
-                        check.finish()
-                except BaseException:
-                    os.unlink(path)
-                    raise
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}") from error
-        return size
-
-    def _parts(self, limit: int, chunk: int) -> Iterator[bytes]:
-        """The raw body: what was signed and hashed are the bytes as they were sent."""
-        length = self.headers.get("Content-Length", "")
-        promised = int(length) if length.isdecimal() else None
-        if promised is not None and promised > limit:
-            raise FetchError(f"{self.url}: {promised} bytes are more than the limit of {limit}")
-        size = 0
-        with _network_errors(self.url):
-            while part := self._response.raw.read(chunk, decode_content=False):
-                size += len(part)
-                if size > limit:
-                    raise FetchError(f"{self.url}: more than the limit of {limit} bytes")
-                yield part
-        if promised is not None and size != promised:
-            raise FetchError(f"{self.url}: ended after {size} of {promised} bytes")
 
 
 class Client:
@@ -101,18 +45,31 @@ class Client:
 
     ``insecure`` are words of --insecure-options: ``tls`` takes any certificate, ``http`` takes
     http:// URLs. Certificates of private authorities are ``certs.d/HOST[:PORT]/*.crt`` in the
-    configuration directories, trusted for that host beside the system's.
+    configuration directories, trusted for that host beside the system's. ``report`` gets a line
+    when a server makes us wait. Threads may share a client.
     """
 
-    def __init__(self, paths: Paths, *, insecure: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        *,
+        insecure: frozenset[str] = frozenset(),
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self.insecure = insecure
+        self.settings = read_settings(paths.config_dirs())
+        self._report = report
         self._config_dirs = paths.config_dirs()
+        self._auth: Auth | None = None
+        self._lock = threading.Lock()
         self._hosts: set[str] = set()
-        self._session = _Session()
+        self._session = Session()
         # Nothing from ~/.netrc, no certificates by environment variable; proxies are asked for.
         self._session.trust_env = False
         self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers.clear()
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, Adapter(self.settings.answer_timeout))
 
     def __enter__(self) -> "Client":
         return self
@@ -125,6 +82,13 @@ class Client:
     ) -> None:
         self._session.close()
 
+    @property
+    def auth(self) -> Auth:
+        """The credentials of auth.d. Raises BadInput."""
+        if self._auth is None:
+            self._auth = read_auth(self._config_dirs)
+        return self._auth
+
     @contextlib.contextmanager
     def get(
         self,
@@ -133,32 +97,76 @@ class Client:
         headers: Mapping[str, str] | None = None,
         authorization: str | None = None,
         accept: frozenset[int] = frozenset({200}),
+        login: bool = False,
+        method: str = "GET",
+        form: Mapping[str, str] | None = None,
     ) -> Iterator[Answer]:
-        """Ask for ``url`` and follow redirects.
+        """Ask for ``url`` and follow redirects; a server that is busy is asked again, later.
 
-        ``authorization`` goes to the origin of ``url`` alone and never over http. Raises FetchError
-        for every status that is not in ``accept`` and for URLs that are not to be asked for.
+        ``authorization``, or with ``login`` what auth.d has for the host, goes to the origin of
+        ``url`` alone and never over http; so does ``form``, which is posted. Raises
+        FetchError for every status that is not in ``accept`` and for URLs that are not to be
+        asked for.
         """
+        question = _Question("POST" if form is not None else method, headers or {}, form)
+        attempt = 0
+        while True:
+            with self._walk(url, question, authorization, login) as answer:
+                if answer.status in accept:
+                    yield answer
+                    return
+                wait = self._patience(answer, attempt)
+                if wait is None:
+                    raise self._refused(answer, login)
+            self._report(f"{answer.url}: {answer.said}, asking again in {wait:.0f} s")
+            time.sleep(wait)
+            attempt += 1
+
+    @contextlib.contextmanager
+    def _walk(
+        self, url: str, question: "_Question", authorization: str | None, login: bool
+    ) -> Iterator[Answer]:
         current = url
         for _ in range(MAX_REDIRECTS + 1):
-            with self._ask(current, headers or {}, authorization) as response:
+            secrets = self._secrets(current, question.method, authorization, login)
+            headers = {**question.headers, **secrets}
+            with self._ask(current, question._replace(headers=headers)) as response:
                 target = response.headers.get("Location")
                 if response.status_code not in _REDIRECTS or target is None:
-                    if response.status_code not in accept:
-                        raise FetchError(f"{current}: {_status(response)}")
-                    yield Answer(current, response.status_code, response.headers, response)
+                    status, found = response.status_code, response.headers
+                    yield Answer(current, status, found, response, self.settings)
                     return
             following = _follow(current, target)
             if _origin(following) != _origin(current):
-                authorization = None
+                authorization, login = None, False
+                if question.form is not None:
+                    raise FetchError(f"{current}: redirects what is for itself to {following}")
             current = following
         raise FetchError(f"{url}: more than {MAX_REDIRECTS} redirects")
 
+    def _secrets(
+        self, url: str, method: str, authorization: str | None, login: bool
+    ) -> dict[str, str]:
+        """The headers that say who we are; nothing says so over http."""
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme != "https":
+            return {}
+        if authorization:
+            return {"Authorization": authorization}
+        known = self.auth.for_host(parts.netloc) if login else None
+        if known is None:
+            return {}
+        if isinstance(known, Aws):
+            from rktsd.images.sigv4 import sign
+
+            return sign(url, known, method=method, now=time.time())
+        return {"Authorization": known.header()}
+
     @contextlib.contextmanager
-    def _ask(
-        self, url: str, headers: Mapping[str, str], authorization: str | None
-    ) -> Iterator[requests.Response]:
+    def _ask(self, url: str, question: "_Question") -> Iterator[requests.Response]:
         parts = self._check(url)
+        if question.form is not None and parts.scheme != "https":
+            raise FetchError(f"{url}: credentials are not sent over http")
         if parts.scheme == "https":
             self._prepare_host(parts.netloc, parts.port)
         sent = {
@@ -166,22 +174,42 @@ class Client:
             "Accept": "*/*",
             # A server's compression would be undone, or not, before the digest is taken.
             "Accept-Encoding": "identity",
-            **headers,
+            **question.headers,
         }
-        if authorization and parts.scheme == "https":
-            sent["Authorization"] = authorization
-        with _network_errors(url):
-            response = self._session.get(
+        with network_errors(url):
+            response = self._session.request(
+                question.method,
                 url,
+                data=question.form,
                 headers=sent,
                 stream=True,
                 allow_redirects=False,
-                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                timeout=(self.settings.connect_timeout, self.settings.answer_timeout),
                 verify=self._verify(),
                 proxies=requests.utils.get_environ_proxies(url),
             )
         with response:
             yield response
+
+    def _patience(self, answer: Answer, attempt: int) -> float | None:
+        """How long to wait before asking again, None when that is of no use."""
+        if answer.status not in _BUSY or attempt >= self.settings.retries:
+            return None
+        # Not all at the same moment, when a server comes back that many wait for.
+        wait = self.settings.retry_delay * 2**attempt * random.uniform(1, 1.25)
+        wait = max(min(wait, self.settings.longest_wait), _retry_after(answer.headers))
+        return wait if wait <= self.settings.longest_wait else None
+
+    def _refused(self, answer: Answer, login: bool) -> FetchError:
+        hint = None
+        host = urllib.parse.urlsplit(answer.url).netloc
+        if answer.status == 401 and login:
+            known = self.auth.for_host(host)
+            hint = f"auth.d has {'other' if known else 'no'} credentials for {host}"
+        wait = _retry_after(answer.headers) if answer.status in _BUSY else 0
+        if wait > self.settings.longest_wait:
+            hint = f"it asks for {wait:.0f} s of patience"
+        return FetchError(f"{answer.url}: {answer.said}", hint=hint)
 
     def _check(self, url: str) -> urllib.parse.SplitResult:
         try:
@@ -206,47 +234,28 @@ class Client:
 
     def _prepare_host(self, netloc: str, port: int | None) -> None:
         """Give connections to a host the certificates that the administrator set for it."""
-        if netloc in self._hosts or "tls" in self.insecure:
-            return
-        self._hosts.add(netloc)
-        names = {netloc, f"{netloc}:443"} if port is None else {netloc}
-        if port == 443:
-            names.add(netloc.removesuffix(":443"))
-        found = sorted(
-            path
-            for directory in self._config_dirs
-            for name in names
-            for path in glob.glob(f"{glob.escape(directory)}/certs.d/{glob.escape(name)}/*.crt")
-        )
-        if found:
-            self._session.mount(f"https://{netloc.lower()}/", _PrivateAuthorities(found))
+        with self._lock:
+            if netloc in self._hosts or "tls" in self.insecure:
+                return
+            names = {netloc, f"{netloc}:443"} if port is None else {netloc}
+            if port == 443:
+                names.add(netloc.removesuffix(":443"))
+            found = sorted(
+                path
+                for directory in self._config_dirs
+                for name in names
+                for path in glob.glob(f"{glob.escape(directory)}/certs.d/{glob.escape(name)}/*.crt")
+            )
+            if found:
+                adapter = Adapter(self.settings.answer_timeout, found)
+                self._session.mount(f"https://{netloc.lower()}/", adapter)
+            self._hosts.add(netloc)
 
 
-class _Session(requests.Session):
-    """Redirects are ours: requests reads their bodies to the end even when told to leave them."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """No redirect is requests' to follow."""
-
-
-class _PrivateAuthorities(requests.adapters.HTTPAdapter):
-    """Connections that trust the certificates in ``files`` beside the system's."""
-
-    def __init__(self, files: list[str]) -> None:
-        context = ssl.create_default_context()
-        for path in files:
-            try:
-                context.load_verify_locations(path)
-            except (OSError, ssl.SSLError) as error:
-                raise BadInput(f"{path}: not a PEM certificate: {_reason(error)}") from error
-        self._context = context
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **keywords: Any) -> Any:
-        return super().init_poolmanager(*args, **keywords, ssl_context=self._context)
-
-    def proxy_manager_for(self, *args: Any, **keywords: Any) -> Any:
-        return super().proxy_manager_for(*args, **keywords, ssl_context=self._context)
+class _Question(NamedTuple):
+    method: str
+    headers: Mapping[str, str]
+    form: Mapping[str, str] | None
 
 
 def _follow(url: str, target: str) -> str:
@@ -265,40 +274,12 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
-def _status(response: requests.Response) -> str:
-    reason = re.sub(r"[^ -~]", "?", response.reason or "")[:80]
-    return f"the server answered {response.status_code} {reason}".rstrip()
-
-
-@contextlib.contextmanager
-def _network_errors(url: str) -> Iterator[None]:
-    """Turn what requests and urllib3 raise into a FetchError naming ``url``."""
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds that the server asks us to wait (RFC 9110, 10.2.3): a number or a date."""
+    text = headers.get("Retry-After", "").strip()
+    if re.fullmatch("[0-9]{1,9}", text):
+        return float(text)
     try:
-        yield
-    except requests.exceptions.InvalidURL as error:
-        raise FetchError(f"URL {url!r}: {error}") from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise FetchError(f"{url}: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause in words: requests wraps them several deep."""
-    seen: list[BaseException] = []
-    waiting: list[object] = [error]
-    while waiting and len(seen) < 20:
-        current = waiting.pop()
-        if isinstance(current, BaseException) and current not in seen:
-            seen.append(current)
-            waiting += [current.__cause__, current.__context__, getattr(current, "reason", None)]
-            waiting += current.args
-    for found in seen:
-        if isinstance(found, ssl.SSLCertVerificationError):
-            return f"certificate not accepted: {found.verify_message}"
-    for found in seen:
-        if isinstance(found, OSError) and isinstance(found.strerror, str) and found.strerror:
-            return found.strerror
-    # Last, since urllib3 takes every failed connection for a kind of time-out.
-    for found in seen:
-        if isinstance(found, (TimeoutError, urllib3.exceptions.TimeoutError, requests.Timeout)):
-            return "timed out"
-    return " ".join(str(seen[-1] if seen else error).split())[:200] or type(error).__name__
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0

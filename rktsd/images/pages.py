@@ -23,5 +23,5 @@ def get_page(client: Client, prefix: str) -> bytes:
 
 
 def _get(client: Client, url: str) -> bytes:
-    with client.get(url) as answer:
+    with client.get(url, login=True) as answer:
         return answer.read(PAGE_LIMIT)

@@ -111,7 +111,7 @@ def read_keys(data: bytes, source: str) -> list[Key]:
 
 def _get(client: Client, source: str) -> bytes:
     if source.startswith(("http://", "https://")):
-        with client.get(source) as answer:
+        with client.get(source, login=True) as answer:
             return answer.read(KEY_LIMIT)
     if "://" in source:
         raise BadInput(f"{source}: keys come from files, https and http URLs only")

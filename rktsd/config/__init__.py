@@ -1,0 +1,1 @@
+"""What an administrator configures, beside pods, networks and keys (rktsd.toml(5), rkt's kinds)."""

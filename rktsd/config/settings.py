@@ -1,0 +1,98 @@
+"""``rktsd.toml``: how this machine fetches images (rktsd.toml(5))."""
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rktsd.appc.cursor import Cursor, check_tree
+from rktsd.config.kinds import FILE_LIMIT
+from rktsd.errors import BadInput, NotFound
+from rktsd.host.files import read_limited
+
+NAME = "rktsd.toml"
+_HUGE = 1 << 50
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Times are in seconds, sizes in bytes, ``minimum_rate`` in bytes a second."""
+
+    simple_discovery: bool = False
+    retries: int = 3
+    retry_delay: float = 0.5
+    longest_wait: float = 60.0
+    connect_timeout: float = 20.0
+    answer_timeout: float = 60.0
+    minimum_rate: int = 1024
+    maximum_archive: int = 32 << 30
+    maximum_unpacked: int = 64 << 30
+    maximum_entries: int = 4_000_000
+
+
+def _time(place: Cursor) -> float:
+    value = place.value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86400:
+        raise place.wrong("a number of seconds (0 to 86400)")
+    return float(value)
+
+
+def _positive_time(place: Cursor) -> float:
+    if not _time(place):
+        raise place.wrong("a number of seconds above 0")
+    return _time(place)
+
+
+def _size(place: Cursor) -> int:
+    return place.integer(1, _HUGE, what="a number of bytes")
+
+
+FETCH: Mapping[str, Callable[[Cursor], object]] = {
+    "simple-discovery": Cursor.boolean,
+    "retries": lambda place: place.integer(0, 100),
+    "retry-delay": _time,
+    "longest-wait": _time,
+    "connect-timeout": _positive_time,
+    "answer-timeout": _positive_time,
+    "minimum-rate": lambda place: place.integer(0, _HUGE, what="a number of bytes a second"),
+    "maximum-archive": _size,
+    "maximum-unpacked": _size,
+    "maximum-entries": lambda place: place.integer(1, _HUGE),
+}
+
+
+def read_settings(directories: Sequence[str]) -> Settings:
+    """The settings of rktsd.toml in ``directories``; a later one overrides key by key.
+
+    Raises BadInput that names file, key and value; StoreError for a file that cannot be read.
+    """
+    settings = Settings()
+    for directory in directories:
+        path = f"{directory}/{NAME}"
+        try:
+            data = read_limited(path, FILE_LIMIT)
+        except NotFound:
+            continue
+        settings = _apply(settings, _decode(data, path))
+    return settings
+
+
+def _decode(data: bytes, path: str) -> Cursor:
+    try:
+        document = Cursor(path, "", tomllib.loads(data.decode()))
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8 (byte {error.start})") from error
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise BadInput(f"{path}: not TOML: {error}") from error
+    check_tree(document)
+    return document
+
+
+def _apply(settings: Settings, document: Cursor) -> Settings:
+    for name, table in document.members():
+        if name != "fetch":
+            raise table.problem("unknown table", hint="there is [fetch]")
+        for key, place in table.members():
+            if key not in FETCH:
+                raise place.problem("unknown setting")
+            settings = replace(settings, **{key.replace("-", "_"): FETCH[key](place)})  # type: ignore[arg-type]  # the readers give what the fields hold
+    return settings

@@ -1,0 +1,131 @@
+"""Connections that believe the right certificates and that no server can hold for ever.
+
+requests' time-outs are for one wait for bytes, so that a server which sends a byte now and then
+keeps a client as long as it likes. Here handshakes and answers have a time of their own.
+"""
+
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import requests
+import requests.adapters
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from rktsd.errors import BadInput
+from rktsd.images.reasons import reason
+
+
+class Session(requests.Session):
+    """Redirects are ours: requests reads their bodies to the end even when told to leave them."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """No redirect is requests' to follow."""
+
+
+class Adapter(requests.adapters.HTTPAdapter):
+    """Connections whose handshake and whose answer each take at most ``patience`` seconds.
+
+    The certificates in ``files`` are trusted beside the system's. Raises BadInput for a file that
+    holds none.
+    """
+
+    def __init__(self, patience: float, files: Sequence[str] = ()) -> None:
+        self._pools = _pools(patience)
+        self._more: dict[str, Any] = {}
+        if files:
+            context = ssl.create_default_context()
+            for path in files:
+                try:
+                    context.load_verify_locations(path)
+                except (OSError, ssl.SSLError) as error:
+                    raise BadInput(f"{path}: not a PEM certificate: {reason(error)}") from error
+            self._more["ssl_context"] = context
+        super().__init__()
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = False, **keywords: Any
+    ) -> None:
+        super().init_poolmanager(connections, maxsize, block, **keywords, **self._more)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **keywords: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **keywords, **self._more)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+class _Guard:
+    """Shuts a connection down when it is not stopped in time."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        self.expired = False
+        # A descriptor of its own: TLS takes the socket object over.
+        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _expire(self) -> None:
+        self.expired = True
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        self._socket.close()
+
+
+def _pools(patience: float) -> dict[str, Any]:
+    """Pools of connections, by scheme; urllib3 takes classes, so the time is in their closure."""
+
+    class Limited:
+        _guard: _Guard | None = None
+
+        def _new_conn(self) -> Any:
+            connection = super()._new_conn()  # type: ignore[misc]  # of urllib3's classes below
+            self._guard = _Guard(connection, patience)
+            return connection
+
+        def connect(self) -> None:
+            try:
+                super().connect()  # type: ignore[misc]
+            except Exception as error:
+                if self._guard and self._guard.expired:
+                    raise TimeoutError("the connection was not set up in time") from error
+                raise
+            finally:
+                if self._guard:
+                    self._guard.stop()
+                    self._guard = None
+
+        def getresponse(self, *args: Any, **keywords: Any) -> Any:
+            guard = _Guard(self.sock, patience)  # type: ignore[attr-defined]
+            try:
+                return super().getresponse(*args, **keywords)  # type: ignore[misc]
+            except Exception as error:
+                if guard.expired:
+                    raise TimeoutError("there was no whole answer in time") from error
+                raise
+            finally:
+                guard.stop()
+
+    class Plain(Limited, HTTPConnection):
+        pass
+
+    class Secure(Limited, HTTPSConnection):
+        pass
+
+    class PlainPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
