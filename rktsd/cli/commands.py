@@ -114,6 +114,22 @@ COMMANDS: dict[str, Command] = {
         flags.LIST,
         examples=("list", "list --full --no-legend", "list --format=json"),
     ),
+    "login": Command(
+        "login",
+        "login",
+        "Log in to a registry, and keep the credentials",
+        "REGISTRY",
+        flags.LOGIN,
+        examples=("login registry.example.com", "login -u me --password-stdin docker.io"),
+    ),
+    "logout": Command(
+        "login",
+        "logout",
+        "Forget the credentials for a registry",
+        "REGISTRY",
+        flags.LOGOUT,
+        examples=("logout registry.example.com",),
+    ),
     "logs": Command(
         "actions",
         "logs",

@@ -204,3 +204,10 @@ _OVERWRITE = Flag("overwrite", help="replace what is there")
 IMAGE_EXPORT = (_OVERWRITE,)
 IMAGE_EXTRACT = (Flag("rootfs-only", help="the root alone, without the manifest"), _OVERWRITE)
 IMAGE_CAT_MANIFEST = (_PRETTY,)
+_AUTHFILE = _value("authfile", "FILE", "the file of credentials (auth.json in /etc/rkt)")
+LOGIN = (
+    _value("username", "USER", "user name; asked for without it", short="u"),
+    Flag("password-stdin", help="read the password from standard input"),
+    _AUTHFILE,
+)
+LOGOUT = (_AUTHFILE,)

@@ -56,9 +56,8 @@ def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
             "appc.io/docker/tag": name.tag or "",
         },
     )
-    with job.client() as client:
-        job.report(f"remote fetching from registry {name.registry}: {name.repository}")
-        registry = Registry(client, name)
+    job.report(f"remote fetching from registry {name.registry}: {name.repository}")
+    with Registry(name, paths=job.paths, client=job.client) as registry:
         top, data = registry.top()
         return _pull(job, registry, top, data, origin)
 

@@ -54,7 +54,7 @@ class DockerName(NamedTuple):
 
 DEFAULT_TAG = "latest"
 DOCKER_HUB = "registry-1.docker.io"
-_HUB_NAMES = frozenset({"docker.io", "index.docker.io", DOCKER_HUB})
+HUB_NAMES = frozenset({"docker.io", "index.docker.io", DOCKER_HUB})
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -117,7 +117,7 @@ def parse_docker_name(text: str) -> DockerName:
         raise BadInput(f"{where}: {tag!r} is not a tag")
     if not _REGISTRY.match(registry):
         raise BadInput(f"{where}: {registry!r} is not the name of a registry")
-    if registry in _HUB_NAMES:
+    if registry in HUB_NAMES:
         registry = DOCKER_HUB
         repository = repository if "/" in repository else f"library/{repository}"
     if not _REPOSITORY.match(repository) or len(repository) > 255:
@@ -130,6 +130,11 @@ def parse_docker_name(text: str) -> DockerName:
 def is_digest(text: str) -> bool:
     """Whether ``text`` is a digest of the OCI image specification that we can compute."""
     return _DIGEST.match(text) is not None
+
+
+def is_registry(text: str) -> bool:
+    """Whether ``text`` is HOST or HOST:PORT."""
+    return _REGISTRY.match(text) is not None
 
 
 def _store_id(text: str) -> Reference:

@@ -4,31 +4,62 @@ Every manifest, configuration and layer is checked against its digest and size; 
 is the registry's word alone, and left to the caller to believe.
 """
 
-import re
-import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import TracebackType
 
-from rktsd.appc.cursor import decode_json
-from rktsd.errors import FetchError, TrustError, Unsupported
+from rktsd.errors import FetchError, TrustError
+from rktsd.images.authenticate import Access, reason_of
+from rktsd.images.credentials import find_credentials
 from rktsd.images.digests import Check, Descriptor, check_bytes
 from rktsd.images.http import Answer, Client
 from rktsd.images.oci import DOCKER_MANIFEST, INDEXES, MANIFESTS, media_type_of
 from rktsd.images.references import DockerName
+from rktsd.paths import Paths
 
 MANIFEST_LIMIT = 4 << 20
 CONFIG_LIMIT = 4 << 20
-_PARAMETER = re.compile(r'([A-Za-z]+)="?((?<=")[^"]*|[^",\s]*)"?')
+_TOLD = frozenset({200, 401, 403, 404})
 
 
 class Registry:
-    """One repository of a registry, read through ``client``."""
+    """One repository of a registry; use it as a context manager, in any number of threads.
 
-    def __init__(self, client: Client, name: DockerName) -> None:
-        self._client = client
+    ``client`` makes connections, a set for each thread.
+    """
+
+    def __init__(
+        self,
+        name: DockerName,
+        *,
+        paths: Paths,
+        client: Callable[[], AbstractContextManager[Client]],
+    ) -> None:
         self._name = name
-        self._authorization: str | None = None
+        self._new_client = client
+        self._local = threading.local()
+        self._open = ExitStack()
         self._scheme = "https"
+        self._access = Access(
+            name.registry,
+            f"repository:{name.repository}:pull",
+            find=lambda: find_credentials(
+                name.registry, name.repository, paths=paths, environment=os.environ
+            ),
+        )
+
+    def __enter__(self) -> "Registry":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
 
     def top(self) -> tuple[Descriptor, bytes]:
         """The manifest or index that the name's tag or digest leads to, with its descriptor.
@@ -39,7 +70,7 @@ class Registry:
         try:
             return self._top()
         except FetchError:
-            if "http" not in self._client.insecure:
+            if "http" not in self._client().insecure:
                 raise
         self._scheme = "http"
         return self._top()
@@ -73,43 +104,35 @@ class Registry:
             check = Check(descriptor, answer.url)
             answer.save(path, limit=descriptor.size, check=check)
 
+    def _client(self) -> Client:
+        if not hasattr(self._local, "client"):
+            self._local.client = self._open.enter_context(self._new_client())
+        client: Client = self._local.client
+        return client
+
     @contextmanager
     def _get(self, place: str, *, manifest: bool) -> Iterator[Answer]:
+        """Ask, and once more with the credentials or the token that the registry wants."""
+        client = self._client()
         url = f"{self._scheme}://{self._name.registry}/v2/{self._name.repository}/{place}"
         headers = {"Accept": ", ".join(INDEXES + MANIFESTS)} if manifest else {}
-        known = self._authorization
-        with self._client.get(
-            url, headers=headers, authorization=known, accept=frozenset({200, 401})
-        ) as answer:
-            if answer.status == 200:
-                yield answer
+        sent = self._access.authorization
+        with client.get(url, headers=headers, authorization=sent, accept=_TOLD) as answer:
+            if answer.status != 401:
+                yield self._good(answer)
                 return
-            challenge = answer.headers.get("WWW-Authenticate", "")
-        self._authorization = self._anonymous_token(challenge)
-        with self._client.get(url, headers=headers, authorization=self._authorization) as answer:
-            yield answer
+            sent = self._access.answer(client, answer, sent=sent)
+        with client.get(url, headers=headers, authorization=sent, accept=_TOLD) as answer:
+            yield self._good(answer)
 
-    def _anonymous_token(self, challenge: str) -> str:
-        """Ask the token server that a registry names for what everybody may have."""
-        kind, _, rest = challenge.partition(" ")
-        where = self._name.registry
-        if kind.lower() == "basic":
-            raise Unsupported(
-                f"{where}: wants a user name and password, which this version does not send"
-            )
-        parameters = {key.lower(): value for key, value in _PARAMETER.findall(rest)}
-        realm = parameters.get("realm")
-        if kind.lower() != "bearer" or not realm:
-            raise FetchError(f"{where}: refuses access to {self._name.repository}")
-        query = {"service": parameters.get("service", "")}
-        query["scope"] = parameters.get("scope") or f"repository:{self._name.repository}:pull"
-        separator = "&" if "?" in realm else "?"
-        url = f"{realm}{separator}{urllib.parse.urlencode(query)}"
-        with self._client.get(url) as answer:
-            document = decode_json(answer.read(CONFIG_LIMIT), realm)
-        token = document.get("token")
-        found = (token if token.given else document.get("access_token")).line()
-        return f"Bearer {found}"
+    def _good(self, answer: Answer) -> Answer:
+        if answer.status == 200:
+            return answer
+        if answer.status in (401, 403):
+            raise self._access.refusal(answer)
+        reason = reason_of(answer)
+        what = f"{answer.url}: the server answered {answer.status}"
+        raise FetchError(f"{what}: {reason}" if reason else what)
 
 
 def _place(descriptor: Descriptor, manifest: bool) -> str:

@@ -4,9 +4,11 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from tests.material.certificates import Certificate
+from tests.material.tokens import TokenServer
 
 CONFIGURATION = """\
 version: 0.1
@@ -34,13 +36,21 @@ auth:
     realm: tests
     path: {path}
 """
+TOKEN = """\
+auth:
+  token:
+    realm: {realm}
+    service: {service}
+    issuer: {issuer}
+    rootcertbundle: {certificate}
+"""
 
 
 class RegistryServer:
     """docker-registry on ``address``, its data in ``directory``, up while entered.
 
     Without ``certificate`` it speaks plain HTTP; with ``htpasswd`` (a file with bcrypt lines) it
-    wants a password. Port 0 takes a free one.
+    wants a password, with ``tokens`` a token of that server. Port 0 takes a free one.
     """
 
     def __init__(
@@ -51,12 +61,14 @@ class RegistryServer:
         port: int = 0,
         address: str = "127.0.0.1",
         htpasswd: str | None = None,
+        tokens: TokenServer | None = None,
     ) -> None:
         self.directory = os.fspath(directory)
         self.address = address
         self.port = port or _free_port(address)
         self._certificate = certificate
         self._htpasswd = htpasswd
+        self._tokens = tokens
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,6 +84,8 @@ class RegistryServer:
             text += TLS.format(**self._certificate._asdict())
         if self._htpasswd is not None:
             text += HTPASSWD.format(path=self._htpasswd)
+        if self._tokens is not None:
+            text += TOKEN.format(**self._tokens.configuration)
         configuration = f"{self.directory}/config.yml"
         with open(configuration, "w", encoding="utf-8") as file:
             file.write(text)
@@ -111,20 +125,29 @@ class RegistryServer:
         self.stop()
 
     def push(
-        self, source: str, name: str, *, ca: Certificate | None = None, style: str = ""
+        self,
+        source: str,
+        name: str,
+        *,
+        ca: Certificate | None = None,
+        style: str = "",
+        credentials: str | None = None,
+        flags: Sequence[str] = (),
     ) -> str:
         """Copy ``source`` (as skopeo names it) to ``name`` (``web/app:v1``) with skopeo.
 
-        ``style`` is skopeo's ``--format`` (oci, v2s2). Returns the digest of the manifest stored.
+        ``style`` is skopeo's ``--format`` (oci, v2s2), ``credentials`` are USER:PASSWORD, ``flags``
+        further ones. Returns the digest of the manifest stored.
         """
         trust = _ca_directory(self.directory, ca) if ca else None
         format_flag = ["--format", style] if style else []
         tls = ["--dest-tls-verify=false"] if trust is None else ["--dest-cert-dir", trust]
+        login = ["--dest-creds", credentials] if credentials else []
         digest_file = f"{self.directory}/digest"
         done = subprocess.run(
             [
                 "skopeo", "copy", "--quiet", "--insecure-policy", "--multi-arch=all",
-                *format_flag, *tls, "--digestfile", digest_file,
+                *format_flag, *tls, *login, *flags, "--digestfile", digest_file,
                 source, f"docker://{self.host}/{name}",
             ],
             stdin=subprocess.DEVNULL,

@@ -30,6 +30,8 @@ class Request:
     path: str
     query: str
     headers: Mapping[str, str]
+    method: str = "GET"
+    body: bytes = b""
 
 
 Content = bytes | Answer | Callable[[Request], Answer]
@@ -141,11 +143,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         parts = urllib.parse.urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(urllib.parse.unquote(parts.path) or "/", parts.query, headers)
+        path = urllib.parse.unquote(parts.path) or "/"
+        body = self.rfile.read(int(headers.get("content-length", "0")))
+        request = Request(path, parts.query, headers, self.command, body)
         self.server.site.requests.append(request)
         self._send(self.server.site.answer(request))
 
-    do_HEAD = do_GET
+    do_HEAD = do_POST = do_GET
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)

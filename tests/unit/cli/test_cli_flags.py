@@ -50,7 +50,11 @@ RKT_1_30 = {
     "image render": "rootfs-only overwrite",
     "version": "",
 }
-OURS = {"logs": "app follow lines since until"}
+OURS = {
+    "login": "authfile password-stdin username",
+    "logout": "authfile",
+    "logs": "app follow lines since until",
+}
 RKT_GLOBAL = (
     "debug dir system-config local-config user-config insecure-options trust-keys-from-https"
     " cpuprofile memprofile help"
