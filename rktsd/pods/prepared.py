@@ -37,13 +37,18 @@ def compile_prepared(uuid: str, paths: Paths) -> Compiled:
     if stage not in (directories.PREPARED, directories.RUN):
         raise BadInput(f"pod {uuid} is not prepared: it lies in {directory}")
     target = directories.stage_directory(paths, directories.RUN, uuid)
-    compiled = compile_pod(
-        specs.load(directory), pod=uuid, uuid=uuid, directory=target, paths=paths
-    )
-    runs.check(paths, compiled)
-    if stage == directories.PREPARED:
-        directories.move(paths, uuid, stage, directories.RUN)
-    _forget_last_end(target)
+    try:
+        # Whoever collects garbage locks what it moves.
+        with locked(directory):
+            compiled = compile_pod(
+                specs.load(directory), pod=uuid, uuid=uuid, directory=target, paths=paths
+            )
+            runs.check(paths, compiled)
+            if stage == directories.PREPARED:
+                directories.move(paths, uuid, stage, directories.RUN)
+            _forget_last_end(target)
+    except FileNotFoundError as error:
+        raise NotFound(f"pod {uuid}: removed while it was being started") from error
     return compiled
 
 

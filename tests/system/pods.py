@@ -54,9 +54,23 @@ class Pod:
         return self.box.run(["systemctl", verb, self.unit], timeout=timeout)
 
     def start(self) -> None:
-        """Start the pod; fail with its journal when that fails."""
+        """Start the pod and wait until its apps have their traps set; fail with its journal."""
         done = self.systemctl("start")
         assert done.returncode == 0, f"{done.stderr}\n{self.box.journal('-u', self.unit, '-n30')}"
+        self.wait_ready()
+
+    def restart(self) -> None:
+        """Stop the pod and start a new run."""
+        self.box.run(["systemctl", "restart", self.unit], check=True)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait for each ``echo ready`` of the file: before its trap an app is deaf to SIGTERM."""
+        serving = self.box.read(self.file).count("echo ready")
+        run = f"RKT_POD_UUID={self.last_run()}"
+        if serving:
+            ready = self.messages
+            eventually(lambda: ready(run).count("ready") >= serving, f"{serving} apps are ready")
 
     def stop(self) -> None:
         """Stop the pod."""

@@ -47,7 +47,8 @@ ExecStop=ip link delete uplink0
 
 
 def test_poweroff_ends_apps_then_network_then_the_rest(own_box: Box) -> None:
-    end = "trap 'sleep 0.3; ip -o link | grep -c eth0; echo bye; exit 0' TERM; sleep 1000 & wait"
+    last = "sleep 0.3; ip -o link | grep -c eth0; echo bye; exit 0"
+    end = f"trap '{last}' TERM; echo ready; sleep 1000 & wait"
     pod = Pod(own_box, "web", app("one", end))
     own_box.write("/etc/systemd/system/uplink.service", UPLINK)
     own_box.run(["systemctl", "daemon-reload"], check=True)

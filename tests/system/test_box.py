@@ -373,8 +373,8 @@ def test_a_root_without_systemd_is_refused(tmp_path: str) -> None:
 
 @pytest.mark.parametrize("cgroup", ["auto", "unified"])
 def test_a_box_boots_in_a_box(bare_box: Callable[..., Box], cgroup: str) -> None:
-    outer = bare_box(cgroup=cgroup)
-    inner = f"cd {REPOSITORY} && python3 -m tests.box run -- sh -c '{STATE}; hostname'"
+    outer = bare_box(cgroup=cgroup, binds=[(REPOSITORY, "/srv")])
+    inner = f"cd /srv && python3 -m tests.box run -- sh -c '{STATE}; hostname'"
     state, name = outer.shell(inner, timeout=120).split()
     assert state == "running"
     assert name not in outer.shell("find /sys/fs/cgroup -name 'box-*'; ls /var/tmp; mount; ps ax")

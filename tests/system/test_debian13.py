@@ -10,7 +10,7 @@ from tests.system.pods import SERVE, Pod, app, eventually
 def test_a_pod_on_debian_13(make_box: BoxFactory, debian13: str, busybox_aci: str) -> None:
     box = make_box(debian13, cgroup="unified")
     store_image(box, busybox_aci)
-    serve = "trap 'exit 0' TERM; httpd -f -p 80 -h /etc & wait"
+    serve = "trap 'exit 0' TERM; echo ready; httpd -f -p 80 -h /etc & wait"
     port = '[[port]]\nname = "http"\nhost-port = 8080\n'
     web = app("web", serve, extra='ports = [{name = "http", port = 80}]\n')
     pod = Pod(box, "both", port + web + app("other", SERVE, extra="user = 1000\n"))
@@ -23,7 +23,7 @@ def test_a_pod_on_debian_13(make_box: BoxFactory, debian13: str, busybox_aci: st
     ]
     eventually(lambda: box.run(ask).stdout.strip() == "both", "the pod answers")
     box.run(["systemctl", "daemon-reload"], check=True)
-    box.run(["systemctl", "restart", pod.unit], check=True)
+    pod.restart()
     pod.stop()
     assert pod.status("web") == pod.status("other") == "success exited 0"
     assert pod.messages("RKT_APP=other") == ["ready", "bye"] * 2

@@ -58,7 +58,9 @@ def test_what_runs_while_a_pod_runs(make_pod: MakePod) -> None:
 
 
 def test_sigterm_reaches_the_app_and_its_code_is_kept(make_pod: MakePod) -> None:
-    pod = make_pod("code", NO_NETWORK + app("one", "trap 'exit 5' TERM; sleep 1000 & wait"))
+    pod = make_pod(
+        "code", NO_NETWORK + app("one", "trap 'exit 5' TERM; echo ready; sleep 1000 & wait")
+    )
     pod.start()
     pod.systemctl("stop")
     assert pod.status("one") == "exit-code exited 5"
@@ -167,7 +169,7 @@ def test_systemctl_restart_is_a_new_run(make_pod: MakePod) -> None:
     pod = make_pod("anew", NO_NETWORK + app("one", "ls /mark 2>&1; touch /mark; " + SERVE))
     pod.start()
     first = pod.box.read("/run/rkt/pods/anew/uuid")
-    pod.box.run(["systemctl", "restart", pod.unit], check=True)
+    pod.restart()
     assert pod.box.read("/run/rkt/pods/anew/uuid") != first
     assert pod.state(pod.app_unit("one")) == "active"
     assert [line for line in pod.messages("RKT_POD=anew") if "/mark" in line] == [
@@ -179,7 +181,7 @@ def test_a_changed_pod_file_counts_at_the_next_start(make_pod: MakePod) -> None:
     pod = make_pod("changed", NO_NETWORK + app("one", "echo first; " + SERVE))
     pod.start()
     pod.write(NO_NETWORK + app("one", "echo second; " + SERVE))
-    pod.box.run(["systemctl", "restart", pod.unit], check=True)
+    pod.restart()
     said = [line for line in pod.messages("RKT_POD=changed") if line in ("first", "second")]
     assert said == ["first", "second"]
 

@@ -7,7 +7,7 @@ import json
 from tests.system.conftest import MakePod
 from tests.system.pods import SERVE, Pod, app, eventually
 
-HTTPD = "trap 'exit 0' TERM; httpd -f -p 80 -h /etc & wait"
+HTTPD = "trap 'exit 0' TERM; echo ready; httpd -f -p 80 -h /etc & wait"
 PORT = '[[port]]\nname = "http"\nhost-port = {}\n{}\n'
 LISTENS = 'ports = [{name = "http", port = 80}]\n'
 
@@ -36,7 +36,7 @@ def test_published_port(make_pod: MakePod) -> None:
     pod = make_pod("published", PORT.format(8081, "") + app("web", HTTPD, extra=LISTENS))
     pod.start()
     eventually(lambda: _fetch(pod, "http://127.0.0.1:8081") == "published", "localhost answers")
-    pod.box.run(["systemctl", "restart", pod.unit], check=True)
+    pod.restart()
     eventually(lambda: _fetch(pod, "http://127.0.0.1:8081") == "published", "it answers again")
     pod.stop()
     assert _fetch(pod, "http://127.0.0.1:8081") == ""
@@ -45,15 +45,15 @@ def test_published_port(make_pod: MakePod) -> None:
 
 
 def test_port_in_use(make_pod: MakePod) -> None:
-    first = make_pod("first", PORT.format(8082, "") + app("web", HTTPD, extra=LISTENS))
-    second = make_pod("second", PORT.format(8082, "") + app("web", HTTPD, extra=LISTENS))
+    first = make_pod("port-first", PORT.format(8082, "") + app("web", HTTPD, extra=LISTENS))
+    second = make_pod("port-second", PORT.format(8082, "") + app("web", HTTPD, extra=LISTENS))
     first.start()
     assert second.systemctl("start").returncode == 1
     assert second.show("ExecMainStatus") == "254"
     (error,) = second.errors()
     assert "8082" in error
     assert first.state() == "active"
-    assert second.messages("RKT_POD=second") == []
+    assert second.messages("RKT_POD=port-second") == []
     first.stop()
     second.start()
 
