@@ -8,10 +8,12 @@ from rktsd.appc.names import host_labels
 from rktsd.appc.write import dumps, image_manifest_json
 from rktsd.errors import BadInput, FetchError, TrustError
 from rktsd.images import oci
+from rktsd.images.archive import unpack_archive
 from rktsd.images.digests import Descriptor
+from rktsd.images.dockersave import DockerArchive
 from rktsd.images.fetch import Job
 from rktsd.images.layout import Layout
-from rktsd.images.references import Reference, is_digest, parse_docker_name
+from rktsd.images.references import Kind, Reference, is_digest, parse_docker_name
 from rktsd.images.registry import Registry
 from rktsd.store.records import ImageRecord
 
@@ -63,26 +65,40 @@ def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
 
 
 def fetch_layout(reference: Reference, job: Job) -> ImageRecord:
-    """Import an image from an OCI layout. One not pinned by its digest has to be allowed."""
-    directory, selector = os.path.abspath(reference.target), reference.selector
+    """Import an image from a layout or archive. One not pinned by its digest has to be allowed."""
+    path, selector, scheme = os.path.abspath(reference.target), reference.selector, reference.kind
     digest = selector if selector and is_digest(selector) else None
     tag = None if digest else selector
-    where = f"oci:{directory}" + (f"@{digest}" if digest else f":{tag}" if tag else "")
+    where = f"{scheme}:{path}" + (f"@{digest}" if digest else f":{tag}" if tag else "")
     origin = Origin(
         where=where,
         source=where,
-        name=os.path.basename(directory),
+        name=os.path.basename(path),
         version=tag,
-        verified_by=_trusted(job, where, f"oci:{directory}@sha256:…", digest=digest),
+        verified_by=_trusted(job, where, f"{scheme}:{path}@sha256:…", digest=digest),
         annotations={
             "appc.io/docker/originalname": reference.text,
             "appc.io/docker/tag": tag or "",
         },
     )
-    job.report(f"using image from layout {directory}")
-    layout = Layout(directory)
-    top = layout.choose(selector)
-    return _pull(job, layout, top, layout.read(top), origin)
+    if scheme is Kind.LAYOUT:
+        job.report(f"using image from layout {path}")
+        layout = Layout(path)
+        top = layout.choose(selector)
+        return _pull(job, layout, top, layout.read(top), origin)
+    job.report(f"using image from archive {path}")
+    with job.store.temporary("archive") as scratch:
+        archive = unpack_archive(path, scratch, limit=job.options.limit)
+        if scheme is Kind.OCI_ARCHIVE:
+            layout = Layout(path, archive=archive)
+            top = layout.choose(selector)
+            return _pull(job, layout, top, layout.read(top), origin)
+        saved = DockerArchive(archive, selector)
+        if saved.name:
+            name = parse_docker_name(saved.name)
+            shown = f"{name.registry}/{name.repository}"
+            origin = origin._replace(name=shown, version=name.tag)
+        return _pull(job, saved, saved.top(), saved.manifest, origin)
 
 
 def _trusted(job: Job, where: str, pinned: str, *, digest: str | None) -> str:

@@ -89,7 +89,7 @@ def fetch_as(reference: Reference, job: Job) -> ImageRecord:
         from rktsd.images.aci import fetch_file
 
         return fetch_file(reference, job)
-    if kind is Kind.LAYOUT:
+    if kind in (Kind.LAYOUT, Kind.OCI_ARCHIVE, Kind.DOCKER_ARCHIVE):
         from rktsd.images.containers import fetch_layout
 
         return fetch_layout(reference, job)

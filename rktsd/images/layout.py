@@ -1,4 +1,4 @@
-"""OCI image layouts: directories as skopeo and buildah write them (OCI image-layout.md 1.1)."""
+"""OCI image layouts, as directories or in archives (OCI image-layout.md 1.1)."""
 
 import os
 import stat
@@ -6,6 +6,7 @@ import stat
 from rktsd.appc.cursor import Cursor, decode_json
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.host.files import read_limited
+from rktsd.images.archive import Archive
 from rktsd.images.digests import Check, Descriptor, check_bytes, read_descriptor
 from rktsd.images.oci import INDEXES, MANIFESTS
 
@@ -15,12 +16,16 @@ REF_NAME = "org.opencontainers.image.ref.name"
 
 
 class Layout:
-    """The layout in ``directory``. Raises NotFound or BadInput when it is none."""
+    """The layout in ``directory``, or the one unpacked from an archive of that name.
 
-    def __init__(self, directory: str) -> None:
+    Raises NotFound or BadInput when it is none.
+    """
+
+    def __init__(self, directory: str, *, archive: Archive | None = None) -> None:
         self.directory = directory
-        marker = f"{directory}/oci-layout"
-        version = decode_json(read_limited(marker, INDEX_LIMIT), marker).get("imageLayoutVersion")
+        self._archive = archive
+        marker = self._document("oci-layout")
+        version = marker.get("imageLayoutVersion")
         if version.text() != "1.0.0":
             raise version.wrong("a version of the image layout that is known")
 
@@ -30,7 +35,7 @@ class Layout:
         Raises NotFound naming the tags there are.
         """
         index = f"{self.directory}/index.json"
-        places = decode_json(read_limited(index, INDEX_LIMIT), index).get("manifests").elements()
+        places = self._document("index.json").get("manifests").elements()
         places = [p for p in places if p.get("mediaType").text() in INDEXES + MANIFESTS]
         wanted = [p for p in places if selector in (None, p.get("digest").value, _tag(p))]
         if len({place.get("digest").value for place in wanted}) == 1:
@@ -45,33 +50,57 @@ class Layout:
     def read(self, descriptor: Descriptor) -> bytes:
         """A small piece of content, verified. Raises TrustError."""
         path = self._blob(descriptor)
-        return check_bytes(read_limited(path, INDEX_LIMIT), descriptor, path)
+        where = f"{self.directory}: {descriptor.digest}" if self._archive else path
+        return check_bytes(read_limited(path, INDEX_LIMIT), descriptor, where)
 
     def save(self, descriptor: Descriptor, path: str) -> None:
         """Copy a piece of content to the new file ``path``, verified on the way."""
-        blob = self._blob(descriptor)
-        check = Check(descriptor, blob)
-        try:
-            with open(blob, "rb") as source, open(path, "xb") as target:
-                try:
-                    while part := source.read(CHUNK):
-                        check.update(part)
-                        target.write(part)
-                    check.finish()
-                except BaseException:
-                    os.unlink(path)
-                    raise
-        except OSError as error:
-            raise StoreError(f"cannot copy {blob}: {error.strerror}") from error
+        blob, ours = self._blob(descriptor), self._archive is not None
+        where = f"{self.directory}: {descriptor.digest}" if ours else blob
+        take_file(blob, path, expected=descriptor, where=where, ours=ours)
+
+    def _document(self, name: str) -> Cursor:
+        path = self._archive.path(name) if self._archive else f"{self.directory}/{name}"
+        return decode_json(read_limited(path, INDEX_LIMIT), f"{self.directory}/{name}")
 
     def _blob(self, descriptor: Descriptor) -> str:
-        path = f"{self.directory}/blobs/{descriptor.digest.replace(':', '/', 1)}"
+        name = f"blobs/{descriptor.digest.replace(':', '/', 1)}"
+        if self._archive:
+            return self._archive.path(name)
+        path = f"{self.directory}/{name}"
         try:
             if stat.S_ISREG(os.stat(path).st_mode):
                 return path
         except OSError as error:
             raise NotFound(f"cannot read {path}: {error.strerror}") from error
         raise BadInput(f"{path}: not a regular file")
+
+
+def take_file(path: str, target: str, *, expected: Descriptor, where: str, ours: bool) -> None:
+    """``path`` as the new file ``target``, verified: linked if it is ``ours``, else copied.
+
+    ``where`` begins messages. Raises TrustError, StoreError.
+    """
+    check = Check(expected, where)
+    try:
+        with open(path, "rb") as source:
+            if ours:
+                while part := source.read(CHUNK):
+                    check.update(part)
+                check.finish()
+                os.link(path, target)
+                return
+            with open(target, "xb") as copy:
+                try:
+                    while part := source.read(CHUNK):
+                        check.update(part)
+                        copy.write(part)
+                    check.finish()
+                except BaseException:
+                    os.unlink(target)
+                    raise
+    except OSError as error:
+        raise StoreError(f"cannot copy {path}: {error.strerror}") from error
 
 
 def _tag(place: Cursor) -> str | None:

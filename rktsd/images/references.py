@@ -17,13 +17,16 @@ class Kind(enum.StrEnum):
     URL = "url"
     NAME = "name"
     DOCKER = "docker"
-    LAYOUT = "layout"
+    LAYOUT = "oci"
+    OCI_ARCHIVE = "oci-archive"
+    DOCKER_ARCHIVE = "docker-archive"
 
 
 class Reference(NamedTuple):
-    """``target`` is the id, path, URL, appc name with labels, docker name or layout directory.
+    """``target`` is the id, path, URL, appc name with labels, docker name, layout or archive.
 
-    ``selector`` chooses within a layout: a tag, a digest, or None when there is nothing to choose.
+    ``selector`` chooses within a layout or archive: a tag (of docker-archive a name with it), a
+    digest, or None when there is nothing to choose.
     ``text`` is what was written.
     """
 
@@ -64,7 +67,7 @@ _REGISTRY = re.compile(
 )
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")
-_OTHER_TRANSPORTS = ("oci-archive", "docker-archive", "docker-daemon", "containers-storage", "cimd")
+_OTHER_TRANSPORTS = ("docker-daemon", "containers-storage", "cimd")
 
 
 def parse_reference(text: str, *, is_file: Callable[[str], bool]) -> Reference:
@@ -90,6 +93,8 @@ def parse_reference(text: str, *, is_file: Callable[[str], bool]) -> Reference:
         return Reference(Kind.DOCKER, str(name), text)
     if scheme == "oci":
         return _layout(text, rest)
+    if scheme in (Kind.OCI_ARCHIVE, Kind.DOCKER_ARCHIVE):
+        return _archive(text, Kind(scheme), rest)
     if is_file(text):
         return Reference(Kind.FILE, text, text)
     if ":" not in text and ("./" in text or text.endswith(".aci")):
@@ -176,3 +181,22 @@ def _layout(text: str, rest: str) -> Reference:
     if not directory.strip("/") or selector == "":
         raise BadInput(f"image reference {text!r}: write oci:DIRECTORY[:TAG]")
     return Reference(Kind.LAYOUT, directory, text, selector)
+
+
+def _archive(text: str, kind: Kind, rest: str) -> Reference:
+    """``PATH[:SELECTOR]`` or ``PATH@DIGEST``; a name after the colon may have colons itself."""
+    path, at, digest = rest.partition("@")
+    selector: str | None = None
+    if at:
+        if not is_digest(digest):
+            raise BadInput(f"image reference {text!r}: {digest!r} is not a digest")
+        selector = digest
+    else:
+        path, colon, selector = path.partition(":")
+        selector = selector if colon else None
+    if not path.strip("/") or selector == "":
+        what = "TAG" if kind is Kind.OCI_ARCHIVE else "NAME:TAG"
+        raise BadInput(f"image reference {text!r}: write {kind.value}:PATH[:{what}]")
+    if kind is Kind.DOCKER_ARCHIVE and selector and not at:
+        selector = str(parse_docker_name(selector))
+    return Reference(kind, path, text, selector)

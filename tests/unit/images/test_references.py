@@ -60,6 +60,43 @@ def test_layouts(text: str, directory: str, selector: str | None) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "kind", "path", "selector"),
+    [
+        ("oci-archive:/srv/web.tar", Kind.OCI_ARCHIVE, "/srv/web.tar", None),
+        ("oci-archive:web.tar:v1", Kind.OCI_ARCHIVE, "web.tar", "v1"),
+        (f"oci-archive:web.tar@{DIGEST}", Kind.OCI_ARCHIVE, "web.tar", DIGEST),
+        ("docker-archive:/srv/web.tar", Kind.DOCKER_ARCHIVE, "/srv/web.tar", None),
+        (
+            "docker-archive:/srv/web.tar:example.com:5000/team/web:v1",
+            Kind.DOCKER_ARCHIVE,
+            "/srv/web.tar",
+            "example.com:5000/team/web:v1",
+        ),
+        (
+            "docker-archive:web.tar:busybox",
+            Kind.DOCKER_ARCHIVE,
+            "web.tar",
+            "registry-1.docker.io/library/busybox:latest",
+        ),
+        (f"docker-archive:web.tar@{DIGEST}", Kind.DOCKER_ARCHIVE, "web.tar", DIGEST),
+    ],
+)
+def test_archives(text: str, kind: Kind, path: str, selector: str | None) -> None:
+    found = parse_reference(text, is_file=nothing_exists)
+    assert (found.kind, found.target, found.selector) == (kind, path, selector)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["oci-archive:", "oci-archive::v1", "oci-archive:a.tar:", "oci-archive:a.tar@sha256:1",
+     "docker-archive:", "docker-archive:a.tar:", "docker-archive:a.tar:B:c"],
+)  # fmt: skip
+def test_what_names_no_archive(text: str) -> None:
+    with pytest.raises(BadInput):
+        parse_reference(text, is_file=nothing_exists)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "empty"),
@@ -93,7 +130,7 @@ def test_what_means_nothing_is_refused(text: str, message: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("scheme", ["oci-archive", "docker-archive", "docker-daemon", "cimd"])
+@pytest.mark.parametrize("scheme", ["docker-daemon", "containers-storage", "cimd"])
 def test_other_transports_are_refused_by_name(scheme: str) -> None:
     with pytest.raises(Unsupported, match=f"{scheme}: is not supported"):
         parse_reference(f"{scheme}:/srv/x", is_file=nothing_exists)
