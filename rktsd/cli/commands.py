@@ -81,6 +81,23 @@ COMMANDS: dict[str, Command] = {
         root=True,
     ),
     "image fetch": _FETCH,
+    "image gc": Command(
+        "images",
+        "gc",
+        "Remove images that nobody used for a while, and what nobody needs",
+        "",
+        flags.IMAGE_GC,
+        examples=("image gc", "image gc --grace-period=0s", "image gc --keep=3"),
+        root=True,
+    ),
+    "image inspect": Command(
+        "inspecting",
+        "inspect",
+        "Show layers, sizes, origin, signature and users of stored images",
+        "IMAGE...",
+        flags.IMAGE_INSPECT,
+        examples=("image inspect example.com/web", "image inspect --format=json sha512-91e9"),
+    ),
     "image list": Command(
         "images",
         "list_images",

@@ -203,6 +203,11 @@ IMAGE_LIST = (
 _OVERWRITE = Flag("overwrite", help="replace what is there")
 IMAGE_EXPORT = (_OVERWRITE,)
 IMAGE_EXTRACT = (Flag("rootfs-only", help="the root alone, without the manifest"), _OVERWRITE)
+IMAGE_GC = (
+    _value("grace-period", "TIME", "keep images that were used within TIME (24h)"),
+    _value("keep", "NUMBER", "keep the NUMBER images of each name that were imported last"),
+)
+IMAGE_INSPECT = (_FORMAT,)
 IMAGE_CAT_MANIFEST = (_PRETTY,)
 _AUTHFILE = _value("authfile", "FILE", "the file of credentials (auth.json in /etc/rkt)")
 LOGIN = (

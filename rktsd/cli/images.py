@@ -1,10 +1,11 @@
-"""``rkt image list``, ``rm`` and ``cat-manifest``."""
+"""``rkt image list``, ``rm``, ``gc`` and ``cat-manifest``."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from rktsd.cli import table
-from rktsd.cli.arguments import none, output_format
+from rktsd.cli.arguments import none, output_format, span
 from rktsd.cli.context import Context
 from rktsd.cli.parse import Parsed, Values, truth
 from rktsd.errors import NotFound, RktError, UsageError
@@ -25,6 +26,7 @@ _SORTS: dict[str, Callable[[ImageRecord], str | int]] = {
     "size": lambda record: record.size,
 }
 _SHORT = len("sha512-") + 12
+_GRACE = 24 * 3600.0
 
 
 def shown_name(record: ImageRecord) -> str:
@@ -63,10 +65,21 @@ def list_images(context: Context, parsed: Parsed) -> int:
 
 
 def _stored(context: Context) -> list[ImageRecord]:
+    """The images; their size is that of what they have in the store, archive and tree (rkt)."""
     try:
-        return Store.open(context.paths.store).images()
+        store = Store.open(context.paths.store)
     except NotFound:
         return []
+    layers = store.layer_sizes()
+    return [replace(each, size=size_in_store(store, each, layers)) for each in store.images()]
+
+
+def size_in_store(store: Store, record: ImageRecord, layers: Mapping[str, int]) -> int:
+    """Bytes of the archives and of the unpacked layers of an image, shared ones included.
+
+    ``layers`` are the sizes of ``Store.layer_sizes``.
+    """
+    return sum(map(store.blob_size, record.blobs)) + sum(layers.get(x, 0) for x in record.layers)
 
 
 def _known(values: Values, flag: str, words: tuple[str, ...]) -> list[str]:
@@ -127,6 +140,39 @@ def remove(context: Context, parsed: Parsed) -> int:
     if failed:
         context.note(f"{failed} image(s) cannot be removed")
     return 254 if failed else 0
+
+
+def gc(context: Context, parsed: Parsed) -> int:
+    """Remove images that nobody used for a while, and free what nobody needs."""
+    from rktsd.pods.remove import collect_images
+
+    none(parsed)
+    given, number = parsed.values.last("grace-period"), parsed.values.last("keep")
+    keep = None if number is None else _count(number)
+    # With --keep alone, that many stay and no more.
+    usual = _GRACE if keep is None else None
+    grace = usual if given is None else span(given, "grace-period")
+    try:
+        store = Store.open(context.paths.store)
+    except NotFound:
+        return 0
+    removed, freed = collect_images(context.paths, store, grace=grace, keep=keep, warn=context.note)
+    for record in removed:
+        line = f'successfully removed aci for image: "{record.id}" ({shown_name(record)})'
+        sys.stdout.write(f"{line}\n")
+    if freed is None:
+        return 254
+    context.note(
+        f"{len(removed)} image(s), {len(freed.layers)} layer(s), {len(freed.blobs)} archive(s) and"
+        f" {freed.temporaries} leftover(s) removed, {table.size(freed.size)} freed"
+    )
+    return 0
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        raise UsageError(f'invalid argument "{text}" for --keep: not a number')
+    return int(text)
 
 
 def cat_manifest(context: Context, parsed: Parsed) -> int:

@@ -1,4 +1,4 @@
-"""Remove pods (rkt's rm and gc), and what the store keeps for nobody.
+"""Remove pods (rkt's rm and gc), images, and what the store keeps for nobody.
 
 A pod goes by rename(2) from run to exited-garbage or from prepared to garbage, and from there for
 good. Whoever removes a directory holds its lock, so two at once do the work of one.
@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import time
 from typing import NamedTuple
 
 from rktsd.errors import BadInput, RktError, StoreError, SystemdError
-from rktsd.host.files import locked, read_limited
-from rktsd.pods import directories, query
+from rktsd.host.files import locked
+from rktsd.pods import directories, query, usage
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
 from rktsd.pods.query import Live, Place
 from rktsd.systemd.names import pod_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence, Set
 
     from rktsd.paths import Paths
+    from rktsd.store.records import Freed, ImageRecord
     from rktsd.store.store import Store
 
 KEPT_RUNS = 3
@@ -189,31 +189,68 @@ def _reap_leftovers(paths: Paths, problems: list[RktError]) -> None:
                 problems.append(StoreError(f"pod {pod}: what is left of it cannot be removed"))
 
 
-def kept_layers(paths: Paths) -> set[str]:
-    """The layers that pods stand on. Raises BadInput for a pod that does not say which."""
-    kept: set[str] = set()
-    for place in query.places(paths):
-        if place.stage in (EMBRYO, GARBAGE):
-            continue
-        path = f"{place.directory}/images"
-        try:
-            images = json.loads(read_limited(path, 16 << 20))
-            kept.update(layer for image in images.values() for layer in image["layers"])
-        except (RktError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if os.path.isdir(place.directory):
-                raise BadInput(f"{path}: cannot tell which layers the pod needs") from error
-    return kept
-
-
-def free_images(paths: Paths, store: Store, *, warn: Callable[[str], None]) -> None:
-    """Free what neither an image nor a pod needs; nothing while a pod's needs are unknown.
+def free_images(paths: Paths, store: Store, *, warn: Callable[[str], None]) -> Freed | None:
+    """Free what neither an image nor a pod needs; None, and nothing freed, while a pod's needs are
+    unknown.
 
     Raises StoreError.
     """
     with store.exclusive():
         try:
-            kept = kept_layers(paths)
+            uses = usage.of_pods(paths)
         except BadInput as error:
             warn(f"{error}; nothing is freed")
-            return
-        store.collect(kept)
+            return None
+        kept = {layer for use in uses for layer in use.layers}
+        return store.collect(kept, in_use=usage.layers_since(uses))
+
+
+def collect_images(
+    paths: Paths,
+    store: Store,
+    *,
+    grace: float | None,
+    keep: int | None,
+    warn: Callable[[str], None],
+) -> tuple[list[ImageRecord], Freed | None]:
+    """Remove images that nobody used for ``grace`` seconds, then free what is not needed.
+
+    Of each name the ``keep`` images imported last stay, however old. Images of pods and of pod
+    files stay, and what they depend on. Nothing happens while a pod's needs are unknown: then the
+    second result is None. Raises StoreError.
+    """
+    with store.exclusive():
+        try:
+            uses = usage.of_pods(paths)
+        except BadInput as error:
+            warn(f"{error}; nothing is freed")
+            return [], None
+        needed = {image for use in uses for image in use.images}
+        needed |= set(usage.of_pod_files(paths, store, warn=warn))
+        gone = old_images(store.images(), needed, grace=grace, keep=keep, now=time.time())
+        for record in gone:
+            store.remove(record.id)
+        return gone, free_images(paths, store, warn=warn)
+
+
+def old_images(
+    records: Sequence[ImageRecord],
+    needed: Set[str],
+    *,
+    grace: float | None,
+    keep: int | None,
+    now: float,
+) -> list[ImageRecord]:
+    """Which of ``records`` (newest import first) to remove; those with IDs in ``needed`` stay.
+
+    So does what an image that stays depends on, for its manifest may be needed again.
+    """
+    staying: set[str] = set()
+    seen: dict[str, int] = {}
+    for record in records:
+        number = seen[record.name] = seen.get(record.name, 0) + 1
+        kept = keep is not None and number <= keep
+        young = grace is not None and now - record.last_used / 1e9 < grace
+        if kept or young or record.id in needed:
+            staying |= {record.id, *record.layers}
+    return [record for record in records if record.id not in staying]

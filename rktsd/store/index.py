@@ -13,8 +13,10 @@ from rktsd.appc.types import NameValue
 from rktsd.errors import StoreError, Unsupported
 from rktsd.store.records import ImageRecord
 
-VERSION = 1
-_SCHEMA = """
+VERSION = 2
+# What each version adds to the one before; an index is brought up to date when it is written to.
+_SCHEMAS = (
+    """
 CREATE TABLE images (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, labels TEXT NOT NULL, kind TEXT NOT NULL,
     layers TEXT NOT NULL, blobs TEXT NOT NULL, size INTEGER NOT NULL,
@@ -26,7 +28,9 @@ CREATE TABLE sources (
     image TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE
 ) WITHOUT ROWID;
 CREATE INDEX sources_by_image ON sources (image);
-"""
+""",
+    "CREATE TABLE layers (name TEXT PRIMARY KEY, size INTEGER NOT NULL) WITHOUT ROWID;",
+)
 _COLUMNS = "id, name, labels, kind, layers, blobs, size, import_time, source, verified_by"
 _Row = tuple[str, str, str, str, str, str, int, int, str, str]
 
@@ -43,12 +47,18 @@ class Index:
         """Make the tables unless they are there."""
         with self._connect() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("BEGIN IMMEDIATE")
-            if self._version(connection) == 0:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {VERSION}")
+            self._begin(connection)
             connection.execute("COMMIT")
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin to write, with the tables of this version."""
+        connection.execute("BEGIN IMMEDIATE")
+        version = self._version(connection)
+        if version < VERSION:
+            for schema in _SCHEMAS[version:]:
+                for statement in schema.split(";"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def put(self, record: ImageRecord) -> None:
         """Add or replace an image, which becomes the newest one of its source."""
@@ -59,7 +69,7 @@ class Index:
         )  # fmt: skip
         updates = ", ".join(f"{c} = excluded.{c}" for c in _COLUMNS.split(", ")[1:])
         with self._connect() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection)
             connection.execute(
                 f"INSERT INTO images ({_COLUMNS}) VALUES ({', '.join('?' * len(row))}) "
                 f"ON CONFLICT (id) DO UPDATE SET {updates}",
@@ -74,6 +84,29 @@ class Index:
         """Forget an image; whether it was there."""
         with self._connect() as connection:
             return connection.execute("DELETE FROM images WHERE id = ?", (image_id,)).rowcount > 0
+
+    def put_layer(self, name: str, size: int) -> None:
+        """Note the bytes of content of a layer."""
+        with self._connect() as connection:
+            self._begin(connection)
+            connection.execute("INSERT OR REPLACE INTO layers VALUES (?, ?)", (name, size))
+            connection.execute("COMMIT")
+
+    def forget_layers(self, names: Iterable[str]) -> None:
+        """Forget the sizes of layers that are gone."""
+        rows = [(name,) for name in names]
+        if rows:
+            with self._connect() as connection:
+                self._begin(connection)
+                connection.executemany("DELETE FROM layers WHERE name = ?", rows)
+                connection.execute("COMMIT")
+
+    def layer_sizes(self) -> dict[str, int]:
+        """The size of every layer by name."""
+        with self._connect() as connection:
+            if self._version(connection) < 2:
+                return {}
+            return dict(connection.execute("SELECT name, size FROM layers").fetchall())
 
     def all(self) -> list[ImageRecord]:
         """Every image, newest import first."""

@@ -195,7 +195,7 @@ class Store:
                 blobs=(f"{image_id}.aci",),
             )
             with self.shared():
-                self._place_layer(root, image_id)
+                self._place_layer(root, image_id, size=unpacked.content)
                 self._place_blob(blob, f"{image_id}.aci")
                 return self._put(record, {"manifest": unpacked.manifest})
 
@@ -224,7 +224,7 @@ class Store:
                 actual = f"{algorithm}:{unpacked.digest}"
                 raise TrustError(f"{label}: uncompressed digest is {actual}, not {diff_id}")
             with self.shared():
-                self._place_layer(root, name)
+                self._place_layer(root, name, size=unpacked.content)
 
     def add_blob(self, path: str, digest: str) -> str:
         """Move the file ``path`` into the store if it has ``digest``; its path there.
@@ -307,6 +307,17 @@ class Store:
         found = self._index().by_source(source)
         return self._with_use(found[0]) if found else None
 
+    def layer_sizes(self) -> dict[str, int]:
+        """The bytes of content of every layer by its name, as far as that is on record."""
+        return self._index().layer_sizes()
+
+    def blob_size(self, blob: str) -> int:
+        """The bytes of a blob of a record; 0 for one that is not there."""
+        try:
+            return os.stat(self.blob_path(blob)).st_size
+        except OSError:
+            return 0
+
     def manifest_bytes(self, image_id: str, *, extra: str = "manifest") -> bytes:
         """The appc image manifest as stored, or what was kept beside it. Raises NotFound."""
         try:
@@ -332,12 +343,21 @@ class Store:
             self._index().delete(image_id)
             discard(self.root, self._image_path(image_id))
 
-    def collect(self, keep_layers: Iterable[str] = ()) -> Freed:
-        """Free layers, blobs and leftovers that no image, claim or ``keep_layers`` needs."""
+    def collect(
+        self, keep_layers: Iterable[str] = (), *, in_use: Mapping[str, int] | None = None
+    ) -> Freed:
+        """Free layers, blobs and leftovers that no image, claim or ``keep_layers`` needs.
+
+        ``in_use`` maps the layers that pods run on to the time (nanoseconds since the epoch) since
+        which they do: trees that were replaced since then stay.
+        """
         from rktsd.store.collect import collect
 
         with self.exclusive(), _writing(self.root):
-            return collect(self.root, self._index().all(), keep_layers)
+            index = self._index()
+            freed = collect(self.root, index.all(), keep_layers, in_use=in_use or {})
+            index.forget_layers(freed.layers)
+            return freed
 
     def _index(self) -> "Index":
         from rktsd.store.index import Index
@@ -360,13 +380,14 @@ class Store:
             self._claims = Scratch(f"{self.root}/tmp")
         self._claims.claim(name)
 
-    def _place_layer(self, root: str, name: str) -> None:
+    def _place_layer(self, root: str, name: str, *, size: int) -> None:
         """Give a complete, synced tree its name; somebody else may have been quicker."""
         try:
             rename_durable(root, self.layer_path(name))
         except OSError:
             if not self.has_layer(name):
                 raise
+        self._index().put_layer(name, size)
 
     def _place_blob(self, path: str, name: str) -> None:
         rename_durable(path, f"{self.root}/blobs/{name}")

@@ -15,11 +15,13 @@ _ERRORS = {"BadInput": BadInput, "Unsupported": Unsupported}
 
 
 class Unpacked(NamedTuple):
-    """``digest`` (hex) and ``size`` are those of the uncompressed archive."""
+    """``digest`` (hex) and ``size`` are those of the uncompressed archive, ``content`` is how many
+    bytes its files have."""
 
     digest: str
     size: int
     manifest: bytes
+    content: int
 
 
 def unpack(
@@ -78,4 +80,6 @@ def unpack(
     except OSError as error:
         raise StoreError(f"cannot unpack {label}: {error.strerror}") from error
     sync_filesystem(root)
-    return Unpacked(answer["digest"], answer["size"], bytes.fromhex(manifest.decode()))
+    return Unpacked(
+        answer["digest"], answer["size"], bytes.fromhex(manifest.decode()), answer["content"]
+    )

@@ -53,6 +53,7 @@ class Writer:
         self.times = times
         self.opaque: list[bytes] = []
         self.reported = 0
+        self.content = 0
         self._parent = b""
         self._directory = os.open("/", _OPEN_DIRECTORY)
         self._set_gid = False
@@ -85,7 +86,9 @@ class Writer:
                                  dir_fd=directory)  # fmt: skip
             try:
                 chunk = self.reader.chunk
-                if parts is not None:
+                if parts is None:
+                    self.content += size
+                else:
                     self._write_sparse(descriptor, size, parts)
                 while data := chunk():
                     written = os.write(descriptor, data)
@@ -125,6 +128,7 @@ class Writer:
         def write(data: bytes | memoryview, offset: int) -> int:
             return os.pwrite(descriptor, data, offset)
 
+        self.content += sum(length for _, length in parts)
         spread(parts, self.reader.chunk, write)
         os.ftruncate(descriptor, size)
 
@@ -377,7 +381,11 @@ def _work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes, list[bytes]]:
         _unpack_layer(reader, writer, limits)
     writer.finish()
     opaque = list(dict.fromkeys(writer.opaque))
-    return {"digest": digest.hexdigest(), "size": total()}, manifest, opaque
+    return (
+        {"digest": digest.hexdigest(), "size": total(), "content": writer.content},
+        manifest,
+        opaque,
+    )
 
 
 def main() -> None:

@@ -47,6 +47,8 @@ RKT_1_30 = {
     "image cat-manifest": "pretty-print",
     "image export": "overwrite",
     "image extract": "rootfs-only overwrite",
+    "image gc": "grace-period keep",
+    "image inspect": "format",
     "image render": "rootfs-only overwrite",
     "version": "",
 }

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rktsd.cli.main import main
+from rktsd.paths import Paths
 from rktsd.store.store import Store
 from tests.material import images
+from tests.unit.pods.disk import UUIDS, make_pod
 
 Rkt = Callable[..., tuple[int, str, str]]
 NAME = "example.com/app"
@@ -52,8 +57,6 @@ def test_export(tmp_path: Path, rkt: Rkt, store: Store) -> None:
     made = put(store, tmp_path)
     out = tmp_path / "out.aci"
     assert rkt("image", "export", NAME, str(out)) == (0, "", "")
-    import hashlib
-
     assert made == f"sha512-{hashlib.sha512(out.read_bytes()).hexdigest()[:64]}"
     out.write_text("mine")
     said = "export: output ACI file exists (try --overwrite)\n"
@@ -109,4 +112,125 @@ def test_out_of_what_and_where_to(tmp_path: Path, rkt: Rkt, store: Store, comman
     assert (status, err) == (
         254,
         f"{command}: cannot write {tmp_path}/none/out: No such file or directory\n",
+    )
+
+
+def stored(rkt: Rkt) -> dict[str, int]:
+    """Name → size of what ``image list`` shows."""
+    listed = json.loads(rkt("image", "list", "--format=json")[1]) or []
+    return {each["name"]: each["size"] for each in listed}
+
+
+def age(store: Store, image: str, hours: float) -> None:
+    """Make an image seem to have been used so long ago."""
+    moment = time.time() - hours * 3600
+    os.utime(f"{store.root}/images/{image}/used", (moment, moment))
+
+
+def pod_of(tmp_path: Path, image: str) -> None:
+    """A prepared pod that was made from ``image``."""
+    place = make_pod(Paths(data=f"{tmp_path}/data"), UUIDS[0], "prepared", name="web")
+    used = {"one": {"id": image, "layers": [image]}}
+    Path(place.directory, "images").write_text(json.dumps(used))
+
+
+def test_the_size_of_an_image_is_that_of_archive_and_tree(
+    tmp_path: Path, rkt: Rkt, store: Store
+) -> None:
+    put(store, tmp_path, text="x" * 1_000_000)
+    archive = (tmp_path / "made.aci").stat().st_size
+    assert archive < 100_000
+    assert stored(rkt) == {f"{NAME}:1.0.0": 1_000_000 + archive}
+
+
+def test_gc_without_a_store_or_images(tmp_path: Path, rkt: Rkt) -> None:
+    assert rkt("image", "gc") == (0, "", "")
+    Store.open(f"{tmp_path}/data/cas", create=True)
+    status, out, err = rkt("image", "gc")
+    assert (status, out) == (0, "")
+    assert err.startswith("gc: 0 image(s), 0 layer(s), 0 archive(s) and 0 leftover(s) removed")
+
+
+def test_gc_removes_what_was_not_used(tmp_path: Path, rkt: Rkt, store: Store) -> None:
+    old = put(store, tmp_path, text="x" * 100_000)
+    put(store, tmp_path, version="2.0.0", text="young")
+    age(store, old, 25)
+    status, out, err = rkt("image", "gc")
+    assert (status, out) == (
+        0,
+        f'successfully removed aci for image: "{old}" ({NAME}:1.0.0)\n',
+    )
+    assert err.startswith("gc: 1 image(s), 1 layer(s), 1 archive(s) and 0 leftover(s) removed, ")
+    assert err.endswith(" KiB freed\n")
+    assert set(stored(rkt)) == {f"{NAME}:2.0.0"}
+    assert not store.has_layer(old)
+    assert rkt("image", "gc", "--grace-period=0s")[0] == 0
+    assert stored(rkt) == {}
+    assert os.listdir(f"{store.root}/blobs") == []
+
+
+def test_gc_keeps_the_last_of_each_name(tmp_path: Path, rkt: Rkt, store: Store) -> None:
+    for version in ("1.0.0", "2.0.0", "3.0.0"):
+        put(store, tmp_path, version=version, text=version)
+    put(store, tmp_path, "example.com/other", text="other")
+    assert rkt("image", "gc", "--keep=2")[0] == 0
+    assert set(stored(rkt)) == {f"{NAME}:3.0.0", f"{NAME}:2.0.0", "example.com/other:1.0.0"}
+    assert rkt("image", "gc", "--keep=1", "--grace-period=1h")[0] == 0
+    assert len(stored(rkt)) == 3
+    assert rkt("image", "gc", "--keep=-1") == (
+        254,
+        "",
+        'gc: invalid argument "-1" for --keep: not a number\n',
+    )
+
+
+def test_gc_leaves_what_pods_and_their_files_need(tmp_path: Path, rkt: Rkt, store: Store) -> None:
+    prepared = put(store, tmp_path, "example.com/prepared", text="1")
+    named = put(store, tmp_path, "example.com/named", text="2")
+    gone = put(store, tmp_path, "example.com/gone", text="3")
+    pod_of(tmp_path, prepared)
+    pods = tmp_path / "etc" / "pods"
+    pods.mkdir(parents=True)
+    text = '[[app]]\nname = "a"\nimage = "example.com/named"\n'
+    (pods / "web@.toml").write_text(text)
+    (pods / "broken.toml").write_text("x")
+    local = f"--local-config={tmp_path}/etc"
+    status, out, err = rkt(local, "image", "gc", "--grace-period=0")
+    assert status == 0
+    assert out == f'successfully removed aci for image: "{gone}" (example.com/gone:1.0.0)\n'
+    assert "broken.toml" in err
+    assert "what it needs cannot be told" in err
+    (used,) = json.loads(rkt(local, "image", "inspect", "--format=json", named)[1])
+    assert used["used_by"] == [{"pod_file": "web@"}]
+    (used,) = json.loads(rkt(local, "image", "inspect", "--format=json", prepared)[1])
+    assert used["used_by"] == [{"pod": UUIDS[0], "name": "web"}]
+    (tmp_path / "data/pods/prepared" / UUIDS[0] / "images").write_text("{")
+    status, out, err = rkt("image", "gc", "--grace-period=0")
+    assert (status, out) == (254, "")
+    assert "cannot tell which layers the pod needs; nothing is freed" in err
+    assert len(stored(rkt)) == 2
+
+
+def test_inspect(tmp_path: Path, rkt: Rkt, store: Store) -> None:
+    made = put(store, tmp_path, text="x" * 5000)
+    pod_of(tmp_path, made)
+    status, out, err = rkt("image", "inspect", NAME)
+    assert (status, err) == (0, "")
+    rows = [re.split(r":\t+", line, maxsplit=1) for line in out.splitlines()]
+    known = dict(rows)
+    assert known["ID"] == made
+    assert known["Name"] == f"{NAME}:1.0.0"
+    assert known["Verified by"] == "nobody (--insecure-options=image)"
+    assert known["Layer"] == f"{made} (4.9 KiB)"
+    assert known["Exec"] == "/bin/app"
+    assert known["Used by"] == f"pod {UUIDS[0]} (web)"
+    assert known["Archive"].startswith(f"{made}.aci (")
+    (found,) = json.loads(rkt("image", "inspect", "--format=json", made)[1])
+    assert found["manifest"]["name"] == NAME
+    assert found["layers"] == [{"digest": made, "size": 5000}]
+    assert found["oci_config"] is None
+    assert found["size"] == 5000 + found["transferred"]
+    assert rkt("image", "inspect")[0] == 254
+    assert rkt("image", "inspect", "example.com/none")[2] == (
+        'inspect: image "example.com/none" is not in the store\n'
     )

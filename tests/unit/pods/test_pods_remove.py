@@ -11,8 +11,9 @@ import pytest
 
 from rktsd.errors import BadInput
 from rktsd.paths import Paths
-from rktsd.pods import directories, query, remove
+from rktsd.pods import directories, query, remove, usage
 from rktsd.pods.remove import Ages
+from rktsd.store.records import ImageRecord
 from rktsd.store.store import Store
 from tests.material import images
 from tests.unit.pods.disk import UUIDS, make_pod
@@ -135,7 +136,9 @@ def test_layers_of_pods(paths: Paths) -> None:
     make_pod(paths, A, "run", layers=["sha512-a"])
     make_pod(paths, B, "prepared", layers=["sha512-b", "sha256-c"])
     make_pod(paths, C, "garbage", layers=["sha512-d"])
-    assert remove.kept_layers(paths) == {"sha512-a", "sha512-b", "sha256-c"}
+    uses = usage.of_pods(paths)
+    assert {layer for use in uses for layer in use.layers} == {"sha512-a", "sha512-b", "sha256-c"}
+    assert set(usage.layers_since(uses)) == {"sha512-a"}
 
 
 def test_nothing_is_freed_while_the_needs_of_a_pod_are_unknown(
@@ -161,3 +164,39 @@ def test_nothing_is_freed_while_the_needs_of_a_pod_are_unknown(
         remove.free_images(paths, store, warn=warnings.append)
         assert not store.has_layer(record.id)
         assert len(warnings) == 1
+
+
+def _image(name: str, imported: int, used: int, *layers: str) -> ImageRecord:
+    """An image that was imported and used at these seconds."""
+    return ImageRecord(
+        id=f"sha512-{name}{imported}", name=name, labels=(), kind="aci", layers=layers, size=1,
+        import_time=imported * 10**9, last_used=used * 10**9, source="", verified_by="digest",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("grace", "keep", "needed", "gone"),
+    [
+        (100, None, set(), ["a1"]),  # a3 depends on b1
+        (45, None, set(), ["a3", "a1", "b1"]),
+        (1000, None, set(), []),
+        (0, None, set(), ["a3", "a2", "a1", "b1"]),
+        (None, 1, set(), ["a2", "a1"]),
+        (None, 2, set(), ["a1"]),
+        (None, 0, set(), ["a3", "a2", "a1", "b1"]),
+        (100, 1, set(), ["a1"]),
+        (None, 0, {"sha512-a1"}, ["a3", "a2", "b1"]),
+        (None, 0, {"sha512-a3"}, ["a2", "a1"]),
+    ],
+)
+def test_which_images_go(
+    grace: float | None, keep: int | None, needed: set[str], gone: list[str]
+) -> None:
+    records = [
+        _image("a", 3, 950, "sha512-a3", "sha512-b1"),
+        _image("a", 2, 960),
+        _image("a", 1, 100),
+        _image("b", 1, 500),
+    ]
+    found = remove.old_images(records, needed, grace=grace, keep=keep, now=1000)
+    assert [f"sha512-{name}" for name in gone] == [record.id for record in found]

@@ -333,6 +333,26 @@ def test_locks(store: Store) -> None:
         pass
 
 
+def test_an_older_schema_is_read_and_brought_up_to_date(tmp_path: Path, store: Store) -> None:
+    import sqlite3
+
+    first = put(store, tmp_path / "a.aci", b"one")
+    connection = sqlite3.connect(f"{store.root}/index")
+    connection.execute("DROP TABLE layers")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+    assert [found.id for found in store.images()] == [first.id]
+    assert store.layer_sizes() == {}
+    second = put(store, tmp_path / "a.aci", b"three")
+    assert store.layer_sizes() == {second.id: 5}
+    store.close()
+    store.remove(second.id)
+    store.collect()
+    assert store.layer_sizes() == {}
+    assert [found.id for found in store.images()] == [first.id]
+
+
 def test_a_newer_schema_is_left_alone(store: Store) -> None:
     import sqlite3
 
