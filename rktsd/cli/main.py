@@ -16,6 +16,7 @@ NO_COMMAND = 2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (without the program's name). Returns the exit status."""
+    _open_missing_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     name = "rkt"
@@ -56,6 +57,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RecursionError:
         note(name, "the input is nested too deep")
         return FAILURE
+
+
+def _open_missing_streams() -> None:
+    """Give us the streams that the caller closed: files opened later would take their numbers."""
+    import os
+
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest free number is taken, and those below have just been seen to.
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _check_encoding(arguments: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from rktsd.cli import compose
 from rktsd.cli.arguments import one_pod
 from rktsd.cli.context import Context, require_systemd
 from rktsd.cli.parse import Parsed
-from rktsd.errors import BadInput, StoreError
+from rktsd.errors import BadInput, RktError, StoreError
 from rktsd.host.files import write_atomic
 from rktsd.pods import directories, prepared
 from rktsd.pods import spec as specs
@@ -18,18 +18,36 @@ from rktsd.store.store import Store
 def run(context: Context, parsed: Parsed) -> int:
     """Prepare a pod and run it."""
     require_systemd()
-    uuid = _prepare(context, parsed)
+    uuid = directories.new_uuid()
+    # First, as rkt does: whoever wants the UUID in a file wants no pod without it.
     _save_uuid(parsed, uuid)
-    return _run(context, uuid)
+    try:
+        _prepare(context, parsed, uuid)
+        return _run(context, uuid)
+    finally:
+        _discard(context, uuid)
+
+
+def _discard(context: Context, uuid: str) -> None:
+    """Remove the pod if it is still prepared: no start came so far as to take it."""
+    from rktsd.store.tree import remove_tree
+
+    with contextlib.suppress(OSError, RktError):
+        remove_tree(
+            directories.move(context.paths, uuid, directories.PREPARED, directories.GARBAGE)
+        )
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{context.paths.run}/data/{uuid}")
 
 
 def prepare(context: Context, parsed: Parsed) -> int:
     """Prepare a pod and print its UUID."""
+    uuid = directories.new_uuid()
     if parsed.values.on("quiet"):
         with open(os.devnull, "w") as silence, contextlib.redirect_stderr(silence):
-            uuid = _prepare(context, parsed)
+            _prepare(context, parsed, uuid)
     else:
-        uuid = _prepare(context, parsed)
+        _prepare(context, parsed, uuid)
     sys.stdout.write(f"{uuid}\n")
     return 0
 
@@ -45,9 +63,9 @@ def run_prepared(context: Context, parsed: Parsed) -> int:
     return _run(context, uuid)
 
 
-def _prepare(context: Context, parsed: Parsed) -> str:
+def _prepare(context: Context, parsed: Parsed, uuid: str) -> None:
     with Store.open(context.paths.store, create=True) as store:
-        return prepared.prepare(compose.spec(context, parsed, store), context.paths)
+        prepared.prepare(compose.spec(context, parsed, store), context.paths, uuid=uuid)
 
 
 def _save_uuid(parsed: Parsed, uuid: str) -> None:

@@ -14,18 +14,16 @@ from rktsd.pods.compile import Compiled, compile_pod
 from rktsd.pods.spec import PodSpec
 
 
-def prepare(spec: PodSpec, paths: Paths) -> str:
-    """Make a prepared pod. Returns its UUID.
+def prepare(spec: PodSpec, paths: Paths, *, uuid: str) -> None:
+    """Make a prepared pod.
 
     It is compiled once for the sake of its errors: what cannot run is not prepared.
     """
-    uuid = directories.new_uuid()
     directory = directories.stage_directory(paths, directories.RUN, uuid)
     with locked(paths.store, shared=True):
         compiled = compile_pod(spec, pod=uuid, uuid=uuid, directory=directory, paths=paths)
         runs.check(paths, compiled)
         directories.create(paths, directories.PREPARED, uuid, compiled["files"])
-    return uuid
 
 
 def compile_prepared(uuid: str, paths: Paths) -> Compiled:

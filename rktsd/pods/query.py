@@ -267,9 +267,12 @@ def exit_code(directory: str, app: str) -> int | None:
 
 
 def failed(directory: str, app: str) -> bool:
-    """Whether systemd holds that the app failed, which a stop by SIGTERM is not."""
-    words = (_read_word(f"{directory}/status/{app}") or "").split()
-    return len(words) == 3 and words[0] != "success"
+    """Whether systemd holds that the app failed, which a stop by SIGTERM is not.
+
+    True also when nothing could be recorded of its end.
+    """
+    path = f"{directory}/status/{app}"
+    return os.path.exists(path) and (_read_word(path) or "").split()[:1] != ["success"]
 
 
 def _networks(directory: str) -> list[dict[str, Any]]:

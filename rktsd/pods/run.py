@@ -21,20 +21,31 @@ if TYPE_CHECKING:
 
 _LIVE = ("active", "activating", "deactivating", "reloading")
 _LOOK_AGAIN = 10.0
+# SIGHUP, SIGINT, SIGTERM: the signal module would be loaded for their names alone.
+_SIGNALS = (1, 2, 15)
+_ONE_WISH = 0.1
 
 
 class Interrupts:
     """Counts the signals that ask us to stop; ``descriptor`` is readable when there are new ones.
 
     The handlers raise nothing: an exception in the middle of a D-Bus callback would be lost.
+    ``first`` is the number of the first signal, 0 when there was none.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.first = 0
+        self._last = -_ONE_WISH
         self.descriptor, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def interrupt(self, *_: object) -> None:
+    def interrupt(self, signal: int = 0, *_: object) -> None:
         """Ask for the stop; also from another thread."""
+        # timeout(1) sends its signal to the process and to its group: that is one wish.
+        before, self._last = self._last, time.monotonic()
+        if self._last - before < _ONE_WISH:
+            return
+        self.first = self.first or signal
         self.count += 1
         with contextlib.suppress(OSError):
             os.write(self._write, b"x")
@@ -55,12 +66,11 @@ class Interrupts:
 def _caught(interrupts: Interrupts) -> Iterator[None]:
     import signal
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, interrupts.interrupt) for number in numbers]
+    before = [signal.signal(number, interrupts.interrupt) for number in _SIGNALS]
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in zip(_SIGNALS, before, strict=True):
             signal.signal(number, handler)
         interrupts.close()
 
@@ -85,8 +95,9 @@ def run(uuid: str, paths: Paths, *, write: Callable[[bytes], bool]) -> int:
 
     With several apps it is that of the one that failed first (rkt). ``write`` gets what the apps
     print; when it says False, nobody reads any more and the pod is stopped, as at SIGINT, SIGTERM
-    and SIGHUP; the second such signal kills. Raises SystemdError with the reason when the pod did
-    not start.
+    and SIGHUP; the second such signal kills. A pod that a signal stopped before it was started has
+    the status of that signal. Raises SystemdError with the reason when the pod did not start, and
+    StoreError when nobody can tell how an app ended.
     """
     unit = pod_unit(uuid)
     since = time.time()
@@ -98,13 +109,19 @@ def run(uuid: str, paths: Paths, *, write: Callable[[bytes], bool]) -> int:
             interrupts.interrupt()
 
     matches = [f"RKT_POD_UUID={uuid}", "_TRANSPORT=stdout"]
-    with _caught(interrupts), Follower(matches, show) as follower, Bus() as bus:
+    with (
+        _caught(interrupts),
+        Follower(matches, show) as follower,
+        Bus(hold_back=_SIGNALS) as bus,
+    ):
         result = _wait(bus, uuid, bus.start(unit), paths=paths, interrupts=interrupts)
         follower.finish()
         reset_failed(bus, unit)
     status = _exit_status(paths, uuid)
     if result != "done" and not status:
-        raise SystemdError(_reason(unit, since, stopped=interrupts.count > 0))
+        if interrupts.first:
+            return 128 + interrupts.first
+        raise SystemdError(_reason(unit, since))
     return status or 0
 
 
@@ -121,7 +138,8 @@ def _wait(bus: Bus, uuid: str, job: bytes, *, paths: Paths, interrupts: Interrup
                 kill(bus, paths, uuid)
             else:
                 bus.stop(unit)
-            seen = interrupts.count
+            seen += 1
+            continue
         bus.wait_change(unit, wake=interrupts.descriptor, timeout=_LOOK_AGAIN)
 
 
@@ -157,19 +175,22 @@ def _exit_status(paths: Paths, uuid: str) -> int | None:
         ended = sorted(os.scandir(f"{directory}/status"), key=lambda each: each.stat().st_mtime_ns)
     except OSError:
         return None
-    codes = [
-        (query.failed(directory, each.name), query.exit_code(directory, each.name) or 0)
-        for each in ended
-    ]
+    codes = []
+    for each in ended:
+        code = query.exit_code(directory, each.name)
+        if code is None:
+            raise StoreError(
+                f"how app {each.name} ended could not be recorded in {each.path}",
+                hint="is the disk full?",
+            )
+        codes.append((query.failed(directory, each.name), code))
     if not codes:
         return None
     bad = [code for failed, code in codes if failed and code] + [code for _, code in codes if code]
     return bad[0] if bad else 0
 
 
-def _reason(unit: str, since: float, *, stopped: bool) -> str:
-    if stopped:
-        return "stopped while it was being started"
+def _reason(unit: str, since: float) -> str:
     try:
         said = complaints(unit, since=since)
     except RktError:

@@ -9,6 +9,10 @@ from rktsd.appc.types import PodManifest, Volume
 from rktsd.errors import BadInput, Unsupported
 from rktsd.stage1.types import AppFacts
 
+# nspawn makes these itself: it hides what is mounted there, or makes directories of its own in it.
+_NSPAWNS = ("/proc", "/sys")
+_NSPAWNS_ROOTS = ("/", "/dev", "/run")
+
 
 @dataclass(frozen=True, slots=True)
 class BindMount:
@@ -67,6 +71,10 @@ def app_mounts(
     binds, empties = [], []
     for path in sorted(wanted):
         volume = wanted[path]
+        if path in _NSPAWNS_ROOTS or any(f"{path}/".startswith(f"{own}/") for own in _NSPAWNS):
+            raise Unsupported(
+                f"app {facts.runtime.name}: volume {volume.name} cannot be mounted at {path}"
+            )
         read_only = volume.read_only
         if read_only is None:
             read_only = path in points and points[path].read_only

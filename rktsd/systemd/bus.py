@@ -15,7 +15,7 @@ from rktsd.errors import SystemdError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import TracebackType
     from typing import Any, Self
 
@@ -106,10 +106,15 @@ def _encoded_properties(library: Any, unit: str, properties: Sequence[Property])
 
 
 class Bus:
-    """A connection to the system bus; a context manager."""
+    """A connection to the system bus; a context manager.
 
-    def __init__(self) -> None:
+    ``hold_back`` are signals that the caller handles: a call that one of them interrupts would fail
+    although systemd may have carried it out, so they are let through between calls only.
+    """
+
+    def __init__(self, *, hold_back: Collection[int] = ()) -> None:
         self._library = _extension()
+        self._hold_back = hold_back
         self._results: dict[bytes, str] = {}
         self._jobs: set[bytes] = set()
         self._touched: set[str] = set()
@@ -138,12 +143,28 @@ class Bus:
         from pystemd.dbusexc import DBusBaseError
 
         try:
-            return self._connection.call_method(
-                DESTINATION, path, interface, method, list(arguments)
+            return self._undisturbed(
+                self._connection.call_method,
+                DESTINATION,
+                path,
+                interface,
+                method,
+                list(arguments),
             ).body
         except DBusBaseError as error:
             kind = UnitExists if error.errno == -errno.EEXIST else SystemdError
             raise kind(_message(error)) from error
+
+    def _undisturbed(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if not self._hold_back:
+            return function(*arguments)
+        from signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask
+
+        before = pthread_sigmask(SIG_BLOCK, self._hold_back)
+        try:
+            return function(*arguments)
+        finally:
+            pthread_sigmask(SIG_SETMASK, before)
 
     def _manager(self, method: bytes, signature: bytes = b"", values: Sequence[Any] = ()) -> Any:
         checked = _checked(list(values), method.decode())
@@ -251,7 +272,7 @@ class Bus:
 
     def _drain(self) -> bool:
         before = len(self._results)
-        while not self._connection.process().is_empty():
+        while not self._undisturbed(self._connection.process).is_empty():
             pass
         return len(self._results) > before
 
@@ -265,7 +286,8 @@ class Bus:
         from pystemd.dbusexc import DBusBaseError
 
         try:
-            return self._connection.get_property(
+            return self._undisturbed(
+                self._connection.get_property,
                 DESTINATION,
                 self.unit_path(unit),
                 DESTINATION + b"." + interface.encode(),

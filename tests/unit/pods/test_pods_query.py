@@ -71,8 +71,8 @@ def test_pods_are_listed_by_uuid(paths: Paths) -> None:
         ("signal killed KILL\n", 137, True),
         ("core-dump dumped SEGV\n", 139, True),
         ("signal killed NOSUCH\n", 255, True),
-        ("garbage\n", None, False),
-        ("", None, False),
+        ("garbage\n", None, True),
+        ("", None, True),
     ],
 )
 def test_exit_codes(paths: Paths, text: str, code: int | None, failed: bool) -> None:
