@@ -6,6 +6,7 @@
     ├── NotFound              a pod, image, network or file that is not there
     ├── TrustError            a signature or digest that does not hold, or no trusted key
     ├── FetchError            a server or registry that did not give what was asked for
+    │   └── Absent                because it does not have it
     ├── StoreError            the store or pod directory could not be read or written
     ├── NetworkError          a network or published port could not be set up
     ├── SystemdError          systemd refused or failed what was asked of it
@@ -51,6 +52,10 @@ class TrustError(RktError):
 
 class FetchError(RktError):
     """A server did not give what was asked for."""
+
+
+class Absent(FetchError):
+    """A server, or the place beside a file, does not have what was asked for."""
 
 
 class StoreError(RktError):

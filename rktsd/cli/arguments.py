@@ -1,7 +1,7 @@
 """What several commands read in the same way: counts of words, formats, spans of time, UUIDs."""
 
 from rktsd.cli.parse import Parsed, Values
-from rktsd.errors import UsageError
+from rktsd.errors import BadInput, UsageError
 
 FORMATS = ("json", "json-pretty")
 _UNITS = {
@@ -38,17 +38,25 @@ def span(text: str, flag: str) -> float:
 
 
 def read_uuid_file(path: str) -> str:
-    """The UUID that --uuid-file-save left. Raises NotFound, StoreError."""
+    """The UUID that --uuid-file-save left, or its beginning. Raises RktError."""
+    import re
+
     from rktsd.host.files import read_limited
 
-    return read_limited(path, 4096).decode("ascii", "replace").strip()
+    text = read_limited(path, 4096, pipes=True).decode("ascii", "replace").strip()
+    if not re.fullmatch("[0-9A-Fa-f-]{2,36}", text):
+        # What else is in the file is nobody's business.
+        raise BadInput(f"{path}: does not hold a UUID")
+    return text
 
 
 def one_pod(parsed: Parsed) -> str:
     """The only pod that a command is about, as a word or from --uuid-file. Raises RktError."""
+    if not parsed.arguments and "uuid-file" not in parsed.values:
+        raise UsageError("exactly one pod has to be given")
     found = pods(parsed)
     if len(found) != 1:
-        raise UsageError("only one pod can be given")
+        raise UsageError("exactly one pod has to be given")
     return found[0]
 
 

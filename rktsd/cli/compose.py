@@ -92,7 +92,7 @@ def _given_manifest(parsed: Parsed) -> PodManifest:
         what = "images" if parsed.apps else f"--{conflicts[0]}"
         raise UsageError(f"conflicting flags set with --pod-manifest: {what}")
     path = values.last("pod-manifest") or ""
-    manifest = read.pod_manifest(read_limited(path, 4 << 20), path)
+    manifest = read.pod_manifest(read_limited(path, 4 << 20, pipes=True), path)
     if not manifest.apps:
         raise BadInput(f"{path}: the pod has no app")
     return manifest

@@ -9,7 +9,7 @@ from rktsd.cli import table
 from rktsd.cli.arguments import none, one_pod, output_format, span
 from rktsd.cli.context import Context
 from rktsd.cli.parse import Parsed
-from rktsd.errors import NotFound, StoreError
+from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.pods import query
 from rktsd.pods.query import EXITED, RUNNING, AppStatus, PodStatus
 
@@ -123,7 +123,7 @@ def status(context: Context, parsed: Parsed) -> int:
     """The state of a pod, now or when it has come to where one waits for."""
     try:
         pod = one_pod(parsed)
-    except (NotFound, StoreError) as error:
+    except (BadInput, NotFound, StoreError) as error:
         # rkt's own exit status for this one.
         context.fail(error)
         return 1

@@ -122,7 +122,7 @@ def environment_file(path: str) -> dict[str, str]:
     """``NAME=VALUE`` lines; empty ones and those that begin with # or ; are passed over (rkt)."""
     found: dict[str, str] = {}
     try:
-        text = read_limited(path, _MAX_FILE).decode()
+        text = read_limited(path, _MAX_FILE, pipes=True).decode()
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not UTF-8") from error
     for count, line in enumerate(text.splitlines(), 1):

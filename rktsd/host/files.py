@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 
 from rktsd.errors import NotFound, StoreError
@@ -67,17 +68,37 @@ def rename_durable(source: str, target: str) -> None:
         sync_directory(os.path.dirname(source))
 
 
-def read_limited(path: str, limit: int) -> bytes:
-    """The whole of ``path``. Raises NotFound, or StoreError when it is larger than ``limit``."""
+def read_limited(path: str, limit: int, *, pipes: bool = False) -> bytes:
+    """The whole of the regular file ``path``, with ``pipes`` of whatever can be read.
+
+    Raises NotFound, or StoreError: not a regular file, larger than ``limit``, unreadable.
+    """
     try:
-        with open(path, "rb") as file:
-            data = file.read(limit + 1)
+        # To open a FIFO that nobody writes to would wait for ever.
+        flags = os.O_RDONLY | os.O_CLOEXEC | (0 if pipes else os.O_NONBLOCK)
+        descriptor = os.open(path, flags)
+        try:
+            if not pipes and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise StoreError(f"cannot read {path}: not a regular file")
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(limit + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         kind = NotFound if error.errno == errno.ENOENT else StoreError
         raise kind(f"cannot read {path}: {error.strerror}") from error
     if len(data) > limit:
         raise StoreError(f"cannot read {path}: larger than {limit} bytes")
     return data
+
+
+def require_regular(path: str) -> None:
+    """Raise NotFound unless ``path`` is there, StoreError unless it is a regular file."""
+    if os.path.isfile(path):
+        return
+    if os.path.exists(path):
+        raise StoreError(f"cannot read {path}: not a regular file")
+    raise NotFound(f"cannot read {path}: no such file")
 
 
 @contextlib.contextmanager

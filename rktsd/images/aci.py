@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from rktsd.appc.names import ImageName, host_labels, parse_image_name
 from rktsd.appc.types import Dependency, ImageManifest
-from rktsd.errors import BadInput, FetchError, NotFound, StoreError, TrustError, Unsupported
+from rktsd.errors import Absent, BadInput, FetchError, StoreError, TrustError, Unsupported
+from rktsd.host.files import require_regular
 from rktsd.images import signatures
 from rktsd.images.discovery import Endpoint, discover_endpoints
 from rktsd.images.fetch import Job, fetch_as
@@ -43,6 +44,7 @@ def fetch_file(reference: Reference, job: Job) -> ImageRecord:
     job.report(f"using image from file {path}")
 
     def get_archive(target: str) -> None:
+        require_regular(path)
         # A copy of our own: between check and import nobody else may change it.
         try:
             take(job.store.root, path, target)
@@ -50,10 +52,10 @@ def fetch_file(reference: Reference, job: Job) -> ImageRecord:
             raise StoreError(f"cannot copy {path}: {error.strerror}") from error
 
     def get_signature(target: str) -> None:
-        if not os.path.isfile(path):
-            raise NotFound(f"cannot read {path}: no such file")
-        if not os.path.isfile(signature):
-            raise FetchError(f"{signature}: no such file")
+        require_regular(path)
+        if not os.path.exists(signature):
+            raise Absent(f"{signature}: no such file")
+        require_regular(signature)
         take(job.store.root, signature, target)
 
     source = f"file://{urllib.parse.quote(path)}"
@@ -146,9 +148,9 @@ def _verified(
     try:
         get_signature(signature)
     except FetchError as error:
-        raise TrustError(
-            f"{image}: error opening signature file: {error}", hint=NO_SIGNATURE_HINT
-        ) from error
+        # Whoever cannot be reached may well have a signature.
+        hint = NO_SIGNATURE_HINT if isinstance(error, Absent) else None
+        raise TrustError(f"{image}: error opening signature file: {error}", hint=hint) from error
     signatures.check_signer(signature, keys=keys, directory=place, image=image)
     get_archive(archive)
     return signatures.verify(archive, signature, keys=keys, directory=place, image=image)
@@ -168,8 +170,15 @@ def _keys_by_discovery(job: Job, name: str) -> tuple[TrustedKey, ...]:
             return True
         return confirm is not None and confirm(key)
 
-    insecure = job.options.insecure
-    trust(name, [], paths=job.paths, confirm=agreed, insecure=insecure, report=job.report)
+    trust(
+        name,
+        [],
+        paths=job.paths,
+        confirm=agreed,
+        insecure=job.options.insecure,
+        report=job.report,
+        http_hint="--insecure-options=http,pubkey takes keys over http",
+    )
     return trusted_keys(job.paths, name)
 
 

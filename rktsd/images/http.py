@@ -24,7 +24,7 @@ import urllib3
 from rktsd import __version__
 from rktsd.config.auth import Auth, Aws, read_auth
 from rktsd.config.settings import read_settings
-from rktsd.errors import FetchError
+from rktsd.errors import Absent, FetchError
 from rktsd.images.answer import Answer
 from rktsd.images.connections import Adapter, Session
 from rktsd.images.reasons import network_errors
@@ -36,6 +36,7 @@ MAX_REDIRECTS = 10
 SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (429, 500, 502, 503, 504)
+_ABSENT = (404, 410)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+\Z")
 _PRINTABLE = re.compile(r"[!-~]+\Z")
 
@@ -44,9 +45,9 @@ class Client:
     """Connections kept open for one command; use it as a context manager.
 
     ``insecure`` are words of --insecure-options: ``tls`` takes any certificate, ``http`` takes
-    http:// URLs. Certificates of private authorities are ``certs.d/HOST[:PORT]/*.crt`` in the
-    configuration directories, trusted for that host beside the system's. ``report`` gets a line
-    when a server makes us wait. Threads may share a client.
+    http:// URLs, refused with ``http_hint`` otherwise. Certificates of private authorities are
+    ``certs.d/HOST[:PORT]/*.crt`` in the configuration directories, trusted for that host beside
+    the system's. ``report`` gets a line when a server makes us wait. Threads may share a client.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Client:
         *,
         insecure: frozenset[str] = frozenset(),
         report: Callable[[str], None] = lambda line: None,
+        http_hint: str = "--insecure-options=http allows it",
     ) -> None:
         self.insecure = insecure
+        self._http_hint = http_hint
         self.settings = read_settings(paths.config_dirs())
         self._report = report
         self._config_dirs = paths.config_dirs()
@@ -209,7 +212,8 @@ class Client:
         wait = _retry_after(answer.headers) if answer.status in _BUSY else 0
         if wait > self.settings.longest_wait:
             hint = f"it asks for {wait:.0f} s of patience"
-        return FetchError(f"{answer.url}: {answer.said}", hint=hint)
+        kind = Absent if answer.status in _ABSENT else FetchError
+        return kind(f"{answer.url}: {answer.said}", hint=hint)
 
     def _check(self, url: str) -> urllib.parse.SplitResult:
         try:
@@ -222,7 +226,7 @@ class Client:
         if not _PRINTABLE.match(url):
             raise FetchError(f"URL {url!r}: holds spaces or characters outside ASCII")
         if parts.scheme == "http" and "http" not in self.insecure:
-            raise FetchError(f"{url}: http is refused", hint="--insecure-options=http allows it")
+            raise FetchError(f"{url}: http is refused", hint=self._http_hint)
         return parts
 
     def _verify(self) -> bool | str:

@@ -57,7 +57,7 @@ def verify(
     if signature_class != "00":
         raise TrustError(f"{image}: openpgp: not a signature of a binary document")
     if fingerprint not in {key.fingerprint for key in keys}:
-        raise TrustError(f"{image}: {UNKNOWN}")
+        raise _unknown(image, fingerprint)
     good = next((words for words in lines if words[0] == "GOODSIG"), ())
     return Signer(fingerprint, printable(" ".join(good[2:])))
 
@@ -74,7 +74,7 @@ def check_signer(signature: str, *, keys: Iterable[TrustedKey], directory: str, 
 def require_trusted(signer: Signer, keys: Iterable[TrustedKey], *, image: str) -> None:
     """Raise TrustError unless ``signer`` is among ``keys``."""
     if signer.fingerprint not in {key.fingerprint for key in keys}:
-        raise TrustError(f"{image}: {UNKNOWN}")
+        raise _unknown(image, signer.fingerprint)
 
 
 def printable(text: str) -> str:
@@ -103,8 +103,21 @@ def _judge(
 def _refuse(lines: list[tuple[str, ...]], image: str, *, words: tuple[str, ...]) -> None:
     said = {line[0] for line in lines}
     for word in words:
+        if word == "NO_PUBKEY" in said:
+            keys = [line[1] for line in lines if line[0] == word and len(line) > 1]
+            raise _unknown(image, keys[0] if keys else "")
         if word in said:
             raise TrustError(f"{image}: {_VERDICTS[word]}")
     if "FAILED" in said and words == tuple(_VERDICTS):
         status = re.sub(r"[^ -~]", "?", " ".join(lines[-1]))
         raise TrustError(f"{image}: openpgp: gpgv refuses the signature ({status})")
+
+
+def _unknown(image: str, key: str) -> TrustError:
+    """rkt's words, and which key it would take; the ID is what an attacker chose to write."""
+    if not re.fullmatch("[0-9A-Fa-f]{8,64}", key):
+        return TrustError(f"{image}: {UNKNOWN}")
+    return TrustError(
+        f"{image}: {UNKNOWN}: key {key.upper()}",
+        hint="rkt trust --prefix=NAME takes up a key that you know",
+    )

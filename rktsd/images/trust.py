@@ -4,7 +4,6 @@ Keys are read in a GnuPG home made for the occasion, never in the caller's.
 """
 
 import contextlib
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +12,8 @@ from typing import NamedTuple
 import gnupg
 
 from rktsd.appc.names import check_ac_identifier
-from rktsd.errors import BadInput, NotFound, TrustError, UsageError
-from rktsd.host.files import read_limited
+from rktsd.errors import BadInput, TrustError, UsageError
+from rktsd.host.files import read_limited, require_regular
 from rktsd.host.process import run
 from rktsd.images import discovery
 from rktsd.images.http import Client
@@ -54,11 +53,13 @@ def trust(
     confirm: Callable[[Key], bool],
     insecure: frozenset[str] = frozenset(),
     report: Callable[[str], None] = lambda line: None,
+    http_hint: str = "--insecure-allow-http takes keys over http",
 ) -> list[str]:
     """Trust keys for images below ``prefix`` (None: for all); returns the paths written.
 
     ``sources`` are files and http(s) URLs; with none, the keys that discovery offers for the
-    prefix. ``confirm`` is asked for every key. http needs ``http`` and ``pubkey`` in ``insecure``.
+    prefix. ``confirm`` is asked for every key. http needs ``http`` and ``pubkey`` in ``insecure``;
+    without them ``http_hint`` is what the user is told.
     Raises UsageError, FetchError, BadInput, TrustError.
     """
     if prefix is not None:
@@ -66,7 +67,7 @@ def trust(
             raise UsageError(f"prefix {prefix!r}: write it without a scheme")
         check_ac_identifier(prefix, "prefix")
     allowed = insecure if "pubkey" in insecure else insecure - {"http"}
-    with Client(paths, insecure=allowed) as client:
+    with Client(paths, insecure=allowed, http_hint=http_hint) as client:
         if not sources:
             if prefix is None:
                 raise UsageError("no keys given, and there is no discovery for the root prefix")
@@ -115,8 +116,7 @@ def _get(client: Client, source: str) -> bytes:
             return answer.read(KEY_LIMIT)
     if "://" in source:
         raise BadInput(f"{source}: keys come from files, https and http URLs only")
-    if not os.path.isfile(source):
-        raise NotFound(f"cannot read {source}: no such file")
+    require_regular(source)
     return read_limited(source, KEY_LIMIT)
 
 

@@ -145,8 +145,8 @@ def misnamed_key(world: World, path: str) -> None:
     ("prepare", "message"),
     [
         (unsigned, "error opening signature file"),
-        (by_stranger, "openpgp: signature made by unknown entity"),
-        (other_prefix, "openpgp: signature made by unknown entity"),
+        (by_stranger, r"made by unknown entity: key [0-9A-F]{16} \(rkt trust --prefix"),
+        (other_prefix, "openpgp: signature made by unknown entity: key "),
         (masked_key, "openpgp: signature made by unknown entity"),
         (tampered, "openpgp: invalid signature"),
         (signature_of_something_else, "openpgp: invalid signature"),
@@ -188,6 +188,35 @@ def test_what_is_not_there_is_not_found(world: World) -> None:
     ):
         with world.store_unchanged(), pytest.raises(error):
             world.fetch(reference)
+
+
+def test_what_is_no_file_is_not_called_missing(world: World) -> None:
+    world.trust(world.key())
+    directory = world.directory / "dir.aci"
+    directory.mkdir()
+    fifo = world.directory / "fifo.aci"
+    os.mkfifo(fifo)
+    for path in (directory, fifo):
+        for insecure in ((), ("image",)):
+            with world.store_unchanged(), pytest.raises(RktError) as caught:
+                world.fetch(str(path), insecure=insecure)
+            assert str(caught.value) == f"cannot read {path}: not a regular file"
+
+
+def test_unsigned_images_are_spoken_of_only_where_a_signature_is_absent(world: World) -> None:
+    content: dict[str, Any] = {"/b.aci.asc": Answer(b"", status=403)}
+    hint = "--insecure-options=image"
+    with world.site(content):
+        for url, absent in (
+            ("https://example.com/a.aci", True),
+            ("https://example.com/b.aci", False),
+            ("https://example.com:444/a.aci", False),
+            ("http://example.com/a.aci", False),
+        ):
+            with pytest.raises(TrustError, match="error opening signature file") as caught:
+                world.fetch(url)
+            assert (hint in str(caught.value).split("signature file", 1)[1]) == absent
+            assert str(caught.value).count("--insecure-options=") == (absent or url[:5] == "http:")
 
 
 def test_by_url(world: World) -> None:

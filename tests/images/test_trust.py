@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rktsd.errors import BadInput, FetchError, NotFound, TrustError, UsageError
+from rktsd.errors import BadInput, FetchError, NotFound, StoreError, TrustError, UsageError
 from rktsd.images.keystore import dearmor, first_key, trusted_keys
 from rktsd.images.trust import Key, read_keys, trust
 from tests.images.world import World, discovery_site
@@ -73,7 +73,7 @@ def test_http_needs_both_words(world: World) -> None:
     with world.site({"/key.asc": key.public.encode()}, port=80, tls=False):
         url = "http://example.com/key.asc"
         for words in ((), ("http",), ("pubkey",)):
-            with pytest.raises(FetchError, match="http is refused"):
+            with pytest.raises(FetchError, match=r"refused \(--insecure-allow-http takes"):
                 trust(
                     "example.com",
                     [url],
@@ -114,6 +114,9 @@ def test_wrong_use_is_told(world: World) -> None:
         trust("../../root", ["x"], paths=world.paths, confirm=yes)
     with pytest.raises(NotFound, match="no such file"):
         trust("example.com", ["/nowhere"], paths=world.paths, confirm=yes)
+    for existing in ("/dev/zero", "/root"):
+        with pytest.raises(StoreError, match=f"cannot read {existing}: not a regular file"):
+            trust(None, [existing], paths=world.paths, confirm=yes)
     with pytest.raises(BadInput, match="https and http URLs only"):
         trust("example.com", ["ftp://example.com/x"], paths=world.paths, confirm=yes)
 

@@ -125,9 +125,10 @@ def test_version_of_appc_is_the_one_that_manifests_get() -> None:
          'fetch: --pull-policy: "often" is not one of new, update, never'),
         (["trust"], "trust: --prefix or --root required"),
         (["trust", "--prefix=a", "--root"], "trust: --prefix and --root cannot be combined"),
-        (["status"], "status: must provide at least one pod UUID or name"),
         (["logs"], "logs: must provide one pod UUID or name"),
-        (["status", "a", "b"], "status: only one pod can be given"),
+        (["status", "a", "b"], "status: exactly one pod has to be given"),
+        (["status"], "status: exactly one pod has to be given"),
+        (["cat-manifest"], "cat-manifest: exactly one pod has to be given"),
         (["image", "cat-manifest"], "cat-manifest: must provide one image ID or name"),
         (["image", "list", "--fields=latest"],
          'list: --fields: unknown field "latest", not one of id, name, size, importtime, lastused'),
@@ -154,6 +155,14 @@ def test_a_uuid_file_that_is_not_there(capsys: Capture, tmp_path: Path) -> None:
     status, out, err = _rkt(capsys, f"--dir={tmp_path}", "status", f"--uuid-file={tmp_path}/no")
     assert (status, out) == (1, "")
     assert err == f"status: cannot read {tmp_path}/no: No such file or directory\n"
+
+
+@pytest.mark.parametrize("text", ["root:x:0:0::/root:/bin/sh\n", "", "secret", "\udcff"])
+def test_a_uuid_file_that_holds_something_else(capsys: Capture, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "file"
+    file.write_text(text, errors="surrogateescape")
+    arguments = ("status", f"--uuid-file={file}", f"--dir={tmp_path}")
+    assert _rkt(capsys, *arguments) == (1, "", f"status: {file}: does not hold a UUID\n")
 
 
 def test_lists_of_nothing(capsys: Capture, tmp_path: Path) -> None:
