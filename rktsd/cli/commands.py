@@ -123,6 +123,14 @@ COMMANDS: dict[str, Command] = {
         examples=("image rm example.com/web:1.2", "image rm sha512-91e98d7f1679"),
         root=True,
     ),
+    "image verify": Command(
+        "verifying",
+        "verify",
+        "Check stored images against their archives, and repair them",
+        "IMAGE...",
+        examples=("image verify example.com/web",),
+        root=True,
+    ),
     "list": Command(
         "queries",
         "list_pods",

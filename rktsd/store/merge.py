@@ -7,7 +7,7 @@ The rules are overlayfs's: an upper entry shadows lower ones, directories merge,
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
 from rktsd.errors import StoreError
@@ -29,17 +29,18 @@ class Entry(NamedTuple):
 
 
 class _Child(NamedTuple):
-    """The topmost file of a name (None: whited out), and the layers that merge below it."""
+    """The topmost file of a name, and the layers that merge there if it is a directory."""
 
-    entry: Entry | None
+    entry: Entry
     bases: list[int]
 
 
-def walk(layers: Sequence[str]) -> Iterator[Entry]:
+def walk(layers: Sequence[str], *, whiteouts: bool = False) -> Generator[Entry, None, None]:
     """Every file of the root that ``layers`` (directories, topmost first) make together.
 
-    A directory comes before what is in it, names in order, directories after the files beside
-    them. Opens each file relative to its layer, so that no path is too long. Raises StoreError.
+    With ``whiteouts`` those are entries too, of a single layer. A directory comes before what is in
+    it, names in order, directories after the files beside them. Opens each file relative to its
+    layer, so that no path is too long. Raises StoreError.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -53,7 +54,7 @@ def walk(layers: Sequence[str]) -> Iterator[Entry]:
                 yield entry
                 below = []
                 for _, child in sorted(_children(entry.path, merged).items()):
-                    if child.entry is None:
+                    if is_whiteout(child.entry.status) and not whiteouts:
                         continue
                     if stat.S_ISDIR(child.entry.status.st_mode):
                         below.append((child.entry, child.bases))
@@ -79,8 +80,7 @@ def _children(path: str, bases: Sequence[int]) -> dict[str, _Child]:
             is_directory = stat.S_ISDIR(status.st_mode)
             if name not in found:
                 entry = Entry(f"{path}/{name}" if path else name, base, status)
-                whiteout = stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-                found[name] = _Child(None if whiteout else entry, [])
+                found[name] = _Child(entry, [])
             if not is_directory:
                 # What lies deeper does not merge with what lies above this.
                 closed.add(name)
@@ -89,6 +89,11 @@ def _children(path: str, bases: Sequence[int]) -> dict[str, _Child]:
         if opaque:
             break
     return found
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    """Whether a file in a layer says that there is none."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _is_opaque(directory: int) -> bool:

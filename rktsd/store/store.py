@@ -226,6 +226,25 @@ class Store:
             with self.shared():
                 self._place_layer(root, name, size=unpacked.content)
 
+    def replace_layer(self, tree: str, layer: str, *, size: int) -> None:
+        """Give the synced ``tree`` the name of ``layer``; pods that run on the old one keep it.
+
+        ``size`` is the bytes of its content. A collection frees the old tree. Raises StoreError.
+        """
+        from rktsd.store.collect import retire
+        from rktsd.store.tree import exchange
+
+        with self.exclusive(), _writing(self.root):
+            if self.has_layer(layer):
+                exchange(tree, self.layer_path(layer))
+                retire(self.root, tree, layer_name(layer))
+                sync_directory(f"{self.root}/layers")
+                self._index().put_layer(layer_name(layer), size)
+            else:
+                self._place_layer(tree, layer_name(layer), size=size)
+            # What was found out about the old tree may not hold for the new one.
+            self._renew_generation()
+
     def add_blob(self, path: str, digest: str) -> str:
         """Move the file ``path`` into the store if it has ``digest``; its path there.
 

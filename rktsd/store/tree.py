@@ -86,6 +86,18 @@ def sync_filesystem(path: str) -> None:
         os.close(descriptor)
 
 
+def exchange(first: str, second: str) -> None:
+    """Swap two names, so that neither is missing at any moment (renameat2(2)). Raises OSError."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    here = -100  # AT_FDCWD
+    names = os.fsencode(first), os.fsencode(second)
+    if libc.renameat2(here, names[0], here, names[1], 2) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), first)
+
+
 def mark_opaque(root: str, directories: Iterable[bytes]) -> None:
     """Set trusted.overlay.opaque=y on ``directories``, relative to ``root``, following no link.
 

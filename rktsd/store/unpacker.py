@@ -57,6 +57,12 @@ class Writer:
         self._parent = b""
         self._directory = os.open("/", _OPEN_DIRECTORY)
         self._set_gid = False
+        # What the archive does not bring gets a time as well, so that unpacking it again makes the
+        # same tree to the last byte.
+        self._note_time(b"", 0)
+
+    def _note_time(self, path: bytes, mtime: int) -> None:
+        self.times.write(b"%s\0%d\n" % (path, mtime))
 
     def add(self, path: bytes, member: Member) -> None:
         """Create ``path`` (cleaned, relative to the root) as ``member`` describes it."""
@@ -165,7 +171,7 @@ class Writer:
         os.fchmod(below, member.mode)
         if member.xattrs:
             _set_xattrs(below, member.xattrs)
-        self.times.write(b"%s\0%d\n" % (path, member.mtime))
+        self._note_time(path, member.mtime)
 
     def white_out(self, path: bytes) -> None:
         """An OCI ``.wh.`` entry (image-spec, layer.md): hide what lower layers have there."""
@@ -182,6 +188,7 @@ class Writer:
         directory = self._open(parent)
         try:
             os.mknod(name, stat.S_IFCHR, 0, dir_fd=directory)
+            os.utime(name, ns=(0, 0), dir_fd=directory, follow_symlinks=False)
         except FileExistsError:
             # This layer brings the name itself: it shadows a lower file anyway, and a lower
             # directory must not shine through one of ours.
@@ -235,6 +242,7 @@ class Writer:
                 continue
             os.chown(done, 0, 0)
             os.chmod(done, 0o755)
+            self._note_time(done[1:], 0)
 
     def _report_opaque(self, path: bytes) -> None:
         self.reported += len(path) + 1

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -233,4 +234,32 @@ def test_inspect(tmp_path: Path, rkt: Rkt, store: Store) -> None:
     assert rkt("image", "inspect")[0] == 254
     assert rkt("image", "inspect", "example.com/none")[2] == (
         'inspect: image "example.com/none" is not in the store\n'
+    )
+
+
+def test_verify(tmp_path: Path, rkt: Rkt, store: Store) -> None:
+    made = put(store, tmp_path)
+    verified = f'successfully verified checksum for image: "{NAME}" ("{made}")\n'
+    assert rkt("image", "verify", NAME) == (0, verified, "")
+    motd = Path(store.layer_path(made), "etc/motd")
+    motd.write_text("evil")
+    place = make_pod(Paths(data=f"{tmp_path}/data"), UUIDS[0], "run", name="web", layers=[made])
+    status, out, err = rkt("image", "verify", NAME, "example.com/none")
+    assert (status, out) == (254, verified)
+    assert err.splitlines() == [
+        f"verify: layer {made}: /etc/motd: the content differs",
+        f"verify: layer {made}: tree cache verification failed; rebuilt",
+        "verify: pods that run keep the old tree until they are started again: web",
+        'verify: image "example.com/none" is not in the store',
+    ]
+    assert motd.read_text() == "root"
+    assert len(os.listdir(f"{store.root}/retired")) == 1
+    shutil.rmtree(place.directory)
+    assert rkt("image", "gc")[0] == 0
+    assert os.listdir(f"{store.root}/retired") == []
+    os.unlink(store.blob_path(f"{made}.aci"))
+    assert rkt("image", "verify", NAME) == (
+        254,
+        "",
+        f"verify: layer {made}: its archive is not in the store, so it cannot be checked\n",
     )
