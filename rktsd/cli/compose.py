@@ -29,6 +29,7 @@ from rktsd.store.store import Store
 _MUTABLE = NameValue("coreos.com/rkt/stage1/mutable", "false")
 _NOT_WITH_MANIFEST = (
     "volume", "mount", "port", "inherit-env", "set-env", "set-env-file", "store-only", "no-store",
+    "platform",
 )  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def _manifest(
     for arguments in parsed.apps:
         overrides = _overrides(arguments)
         mounts = _mounts(arguments, shared, known)
-        fetching = fetch_options(context, policy, signature=arguments.values.last("signature"))
+        fetching = fetch_options(context, policy, app=arguments.values, all_apps=values)
         record = fetch(arguments.image, store, paths=context.paths, options=fetching, report=report)
         name = _app_name(arguments, record.name)
         if name in options:

@@ -26,7 +26,7 @@ def fetch(context: Context, parsed: Parsed) -> int:
     policy = pull_policy(parsed.values, default="update")
     with Store.open(context.paths.store, create=True) as store:
         for app in parsed.apps:
-            options = fetch_options(context, policy, signature=app.values.last("signature"))
+            options = fetch_options(context, policy, app=app.values, all_apps=parsed.values)
             record = fetch_image(
                 app.image, store, paths=context.paths, options=options, report=report
             )
@@ -57,13 +57,17 @@ def pull_policy(values: Values, *, default: str) -> str:
     return given or (short[0] if short else default)
 
 
-def fetch_options(context: Context, policy: str, *, signature: str | None = None) -> FetchOptions:
-    """How to fetch, by the global flags; keys are asked about only on a terminal."""
+def fetch_options(
+    context: Context, policy: str, *, app: Values | None = None, all_apps: Values | None = None
+) -> FetchOptions:
+    """How to fetch, by the global flags and those of an app; keys are asked about on a terminal."""
     ask = sys.stdin.isatty() and sys.stderr.isatty()
     return FetchOptions(
         pull_policy=policy,
         insecure=expand_insecure(context.insecure),
-        signature=signature,
+        signature=app.last("signature") if app else None,
+        platform=(app.last("platform") if app else None)
+        or (all_apps.last("platform") if all_apps else None),
         trust_keys_from_https=context.trust_keys_from_https,
         confirm=ask_about(None) if ask else None,
     )

@@ -65,6 +65,7 @@ _PULL = (
     _value("pull-policy", "POLICY", "when to ask the remote side: new, update or never"),
     Flag("store-only", help="the same as --pull-policy=never"),
     Flag("no-store", help="the same as --pull-policy=update"),
+    Flag("platform", VALUE, "OS/ARCH", "fetch images for another machine", scope=BOTH),
 )
 _SIGNATURE = _app("signature", "FILE", "detached signature of a local ACI")
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from rktsd.appc.names import host_labels
 from rktsd.appc.write import dumps, image_manifest_json
 from rktsd.errors import BadInput, FetchError, TrustError
 from rktsd.images import oci
@@ -13,11 +12,19 @@ from rktsd.images.digests import Descriptor
 from rktsd.images.dockersave import DockerArchive
 from rktsd.images.fetch import Job
 from rktsd.images.layout import Layout
-from rktsd.images.references import Kind, Reference, is_digest, parse_docker_name
+from rktsd.images.platforms import Platform, host_platform, rank
+from rktsd.images.references import (
+    Kind,
+    Reference,
+    is_digest,
+    parse_docker_name,
+    platform_suffix,
+)
 from rktsd.images.registry import Registry
 from rktsd.store.records import ImageRecord
 
 MAX_INDEX_DEPTH = 3
+MAX_NESTED = 16
 
 
 class Source(Protocol):
@@ -39,15 +46,35 @@ class Origin(NamedTuple):
     version: str | None
     verified_by: str
     annotations: Mapping[str, str]
+    platform: Platform | None = None
+
+
+def _check_platform(found: Platform, origin: Origin, job: Job) -> None:
+    """An image for another machine than was asked for; for this one, it may be emulated."""
+    wanted = origin.platform or host_platform()
+    if rank(found, wanted) is not None:
+        return
+    if origin.platform:
+        raise FetchError(f"{origin.where}: no image for {wanted}, only {found}")
+    job.report(f"warning: {origin.where} is for {found}, and this machine is {wanted}")
+
+
+class Manifest(NamedTuple):
+    """``sure``: an index said what platform it is for."""
+
+    data: bytes
+    descriptor: Descriptor
+    sure: bool
 
 
 def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
     """Pull an image from a registry. One not pinned by its digest has to be allowed."""
-    name = parse_docker_name(reference.target)
+    name, platform = parse_docker_name(reference.target), reference.platform
+    suffix = platform_suffix(platform)
     pinned = f"docker://{name.registry}/{name.repository}@sha256:…"
     origin = Origin(
         where=f"docker://{name}",
-        source=f"docker://{name}",
+        source=f"docker://{name}{suffix}",
         name=f"{name.registry}/{name.repository}",
         version=name.tag,
         verified_by=_trusted(job, f"docker://{name}", pinned, digest=name.digest),
@@ -57,6 +84,7 @@ def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
             "appc.io/docker/repository": name.repository,
             "appc.io/docker/tag": name.tag or "",
         },
+        platform=platform,
     )
     job.report(f"remote fetching from registry {name.registry}: {name.repository}")
     with Registry(name, paths=job.paths, client=job.client) as registry:
@@ -72,7 +100,7 @@ def fetch_layout(reference: Reference, job: Job) -> ImageRecord:
     where = f"{scheme}:{path}" + (f"@{digest}" if digest else f":{tag}" if tag else "")
     origin = Origin(
         where=where,
-        source=where,
+        source=f"{where}{platform_suffix(reference.platform)}",
         name=os.path.basename(path),
         version=tag,
         verified_by=_trusted(job, where, f"{scheme}:{path}@sha256:…", digest=digest),
@@ -80,6 +108,7 @@ def fetch_layout(reference: Reference, job: Job) -> ImageRecord:
             "appc.io/docker/originalname": reference.text,
             "appc.io/docker/tag": tag or "",
         },
+        platform=reference.platform,
     )
     if scheme is Kind.LAYOUT:
         job.report(f"using image from layout {path}")
@@ -115,7 +144,8 @@ def _trusted(job: Job, where: str, pinned: str, *, digest: str | None) -> str:
 
 
 def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin) -> ImageRecord:
-    manifest, descriptor = _manifest(source, top, data, where=origin.where)
+    wanted = origin.platform or host_platform()
+    manifest, descriptor, sure = _manifest(source, top, data, wanted=wanted, where=origin.where)
     image = oci.read_manifest(manifest, origin.where)
     total = sum(layer.size for layer in image.layers)
     if total > job.options.limit:
@@ -124,6 +154,8 @@ def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin
         )
     config_bytes = source.read(image.config)
     config = oci.read_config(config_bytes, f"{origin.where}: config", layers=len(image.layers))
+    if not sure:
+        _check_platform(config.platform, origin, job)
     appc = oci.to_appc(
         config,
         name=origin.name,
@@ -155,16 +187,29 @@ def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin
 
 
 def _manifest(
-    source: Source, top: Descriptor, data: bytes, *, where: str
-) -> tuple[bytes, Descriptor]:
-    """Follow indexes to the manifest of the image for this machine."""
-    host = host_labels()
-    for _ in range(MAX_INDEX_DEPTH):
-        if oci.media_type_of(data, where, said=top.media_type) not in oci.INDEXES:
-            return data, top
-        top = oci.choose_platform(data, where, os=host["os"], arch=host["arch"])
-        data = source.read(top)
-    raise BadInput(f"{where}: indexes nested more than {MAX_INDEX_DEPTH} deep")
+    source: Source, top: Descriptor, data: bytes, *, wanted: Platform, where: str
+) -> Manifest:
+    """Follow indexes to the manifest of the image for ``wanted``. Raises FetchError."""
+    offered: list[str] = []
+
+    def find(at: Descriptor, data: bytes, depth: int, sure: bool) -> Manifest | None:
+        if oci.media_type_of(data, where, said=at.media_type) not in oci.INDEXES:
+            return Manifest(data, at, sure)
+        if depth == MAX_INDEX_DEPTH:
+            raise BadInput(f"{where}: indexes nested more than {MAX_INDEX_DEPTH} deep")
+        choice = oci.choose_platform(data, where, wanted=wanted)
+        offered.extend(choice.offered)
+        for each in (*choice.fitting[:1], *choice.nested[:MAX_NESTED]):
+            found = find(each, source.read(each), depth + 1, choice.sure)
+            if found:
+                return found
+        return None
+
+    found = find(top, data, 0, False)
+    if found is None:
+        known = ", ".join(dict.fromkeys(offered)) or "nothing"
+        raise FetchError(f"{where}: no image for {wanted}, only {known}")
+    return found
 
 
 def _layer(job: Job, source: Source, layer: Descriptor, diff_id: str, *, where: str) -> None:

@@ -13,8 +13,9 @@ from rktsd.appc.cursor import Cursor, decode_json
 from rktsd.appc.names import sanitise_ac_identifier, sanitise_ac_name
 from rktsd.appc.types import App, ImageManifest, MountPoint, NameValue, Port
 from rktsd.appc.write import dumps
-from rktsd.errors import BadInput, FetchError, Unsupported
+from rktsd.errors import BadInput, Unsupported
 from rktsd.images.digests import Descriptor, read_descriptor
+from rktsd.images.platforms import Platform, platform, rank
 
 AC_VERSION = "0.8.11"
 MAX_LAYERS = 500
@@ -35,10 +36,6 @@ _LAYER = re.compile(
 )
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z_0-9.-]*\Z")
 
-# appc's words for GOARCH and variant; what is missing here is the same in both.
-_ARCHITECTURES = {"386": "i386", "arm64": "aarch64"}
-_ARM = {"v5": "armv6l", "v6": "armv6l", "v7": "armv7l", "": "armv7l"}
-
 
 class Image(NamedTuple):
     """An image manifest: where its configuration and layers are, lowest layer first."""
@@ -53,8 +50,7 @@ class Config(NamedTuple):
 
     place: Cursor
     diff_ids: tuple[str, ...]
-    os: str
-    arch: str
+    platform: Platform
 
 
 def image_id(manifest: bytes) -> str:
@@ -80,21 +76,40 @@ def media_type_of(data: bytes, source: str, *, said: str | None = None) -> str:
     return found
 
 
-def choose_platform(data: bytes, source: str, *, os: str, arch: str) -> Descriptor:
-    """The manifest for ``os`` and ``arch`` (appc's words) in an index. Raises FetchError."""
-    offered = []
-    for place in decode_json(data, source).get("manifests").elements():
-        platform = place.get("platform")
-        if place.get("mediaType").text() not in INDEXES + MANIFESTS:
+class Choice(NamedTuple):
+    """What an index has: ``fitting`` descriptors, best first; ``nested`` indexes for nobody in
+    particular; ``offered`` are the platforms there are. ``sure`` unless a lone manifest without a
+    platform is taken at its configuration's word."""
+
+    fitting: tuple[Descriptor, ...]
+    nested: tuple[Descriptor, ...]
+    offered: tuple[str, ...]
+    sure: bool = True
+
+
+def choose_platform(data: bytes, source: str, *, wanted: Platform) -> Choice:
+    """Which manifests of an index are for ``wanted``. Raises BadInput."""
+    ranked: list[tuple[int, int, Descriptor]] = []
+    nested: list[Descriptor] = []
+    unnamed: list[Descriptor] = []
+    offered: list[str] = []
+    for number, place in enumerate(decode_json(data, source).get("manifests").elements()):
+        kind, at = place.get("mediaType").text(), place.get("platform")
+        if kind not in INDEXES + MANIFESTS:
             continue
-        if not platform.given:
-            offered.append("unknown")
+        if not at.given:
+            (nested if kind in INDEXES else unnamed).append(read_descriptor(place))
             continue
-        found = (_text(platform.get("os")), _appc_arch(platform))
-        if found == (os, arch):
-            return read_descriptor(place)
-        offered.append("/".join(found))
-    raise FetchError(f"{source}: no image for {os}/{arch}, only {', '.join(offered) or 'nothing'}")
+        parts = (_text(at.get(key)) for key in ("os", "architecture", "variant"))
+        found = platform(*parts)
+        offered.append(str(found))
+        fits = rank(found, wanted)
+        if fits is not None:
+            ranked.append((fits, number, read_descriptor(place)))
+    if not ranked and not nested and not offered and len(unnamed) == 1:
+        return Choice(tuple(unnamed), (), (), sure=False)
+    fitting = tuple(descriptor for _, _, descriptor in sorted(ranked))
+    return Choice(fitting, tuple(nested), (*offered, *("unknown" for _ in unnamed)))
 
 
 def read_manifest(data: bytes, source: str) -> Image:
@@ -130,7 +145,9 @@ def read_config(data: bytes, source: str, *, layers: int) -> Config:
     for index, diff_id in enumerate(diff_ids):
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", diff_id):
             raise rootfs.get("diff_ids").elements()[index].wrong("a sha256 digest")
-    return Config(place, diff_ids, _text(place.get("os")) or "linux", _appc_arch(place))
+    system = _text(place.get("os")) or "linux"
+    arch, variant = _text(place.get("architecture")), _text(place.get("variant"))
+    return Config(place, diff_ids, platform(system, arch, variant))
 
 
 def to_appc(
@@ -150,7 +167,11 @@ def to_appc(
     settings = place.get("config")
     labels = [
         NameValue(key, value)
-        for key, value in (("version", version), ("os", config.os), ("arch", config.arch))
+        for key, value in (
+            ("version", version),
+            ("os", config.platform.os),
+            ("arch", config.platform.appc_arch),
+        )
         if value
     ]
     author, created = _text(place.get("author")), _text(place.get("created"))
@@ -258,11 +279,6 @@ def _unique(name: str, taken: set[str]) -> str:
         candidate = f"{name}-{number}"
     taken.add(candidate)
     return candidate
-
-
-def _appc_arch(place: Cursor) -> str:
-    arch, variant = _text(place.get("architecture")), _text(place.get("variant"))
-    return _ARM.get(variant, "armv7l") if arch == "arm" else _ARCHITECTURES.get(arch, arch)
 
 
 def _text(place: Cursor) -> str:

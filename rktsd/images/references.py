@@ -6,7 +6,10 @@ import urllib.parse
 from collections.abc import Callable
 from typing import NamedTuple
 
+from rktsd.appc.names import ImageName, parse_image_name
+from rktsd.appc.types import NameValue
 from rktsd.errors import BadInput, Unsupported
+from rktsd.images.platforms import Platform, host_platform, platform
 
 
 class Kind(enum.StrEnum):
@@ -27,13 +30,14 @@ class Reference(NamedTuple):
 
     ``selector`` chooses within a layout or archive: a tag (of docker-archive a name with it), a
     digest, or None when there is nothing to choose.
-    ``text`` is what was written.
+    ``text`` is what was written, ``platform`` what the image is to be for, None for this machine.
     """
 
     kind: Kind
     target: str
     text: str
     selector: str | None = None
+    platform: Platform | None = None
 
 
 class DockerName(NamedTuple):
@@ -89,8 +93,7 @@ def parse_reference(text: str, *, is_file: Callable[[str], bool]) -> Reference:
     if scheme in ("file", "http", "https"):
         return _url(text, scheme)
     if scheme == "docker":
-        name = parse_docker_name(rest.removeprefix("//"))
-        return Reference(Kind.DOCKER, str(name), text)
+        return _docker(text, rest.removeprefix("//"))
     if scheme == "oci":
         return _layout(text, rest)
     if scheme in (Kind.OCI_ARCHIVE, Kind.DOCKER_ARCHIVE):
@@ -100,6 +103,47 @@ def parse_reference(text: str, *, is_file: Callable[[str], bool]) -> Reference:
     if ":" not in text and ("./" in text or text.endswith(".aci")):
         return Reference(Kind.FILE, text, text)
     return Reference(Kind.NAME, text, text)
+
+
+def for_platform(reference: Reference, wanted: Platform) -> Reference:
+    """``reference`` to the image for another machine. Raises BadInput where that has no sense."""
+    if reference.kind is Kind.NAME:
+        name = parse_image_name(reference.target)
+        labels = {"os": wanted.os, "arch": wanted.appc_arch}
+        for key, value in labels.items():
+            if name.label(key) not in (None, value):
+                raise BadInput(f"image name {reference.text!r}: {key} is not that of {wanted}")
+        own = tuple(label for label in name.labels if label.name not in labels)
+        added = tuple(NameValue(key, value) for key, value in labels.items())
+        return reference._replace(target=str(ImageName(name.name, (*own, *added))))
+    if reference.kind in (Kind.ID, Kind.FILE, Kind.URL):
+        raise BadInput(f"image reference {reference.text!r}: leads to one image for one platform")
+    if reference.platform not in (None, wanted):
+        raise BadInput(f"image reference {reference.text!r}: is not for {wanted}")
+    return reference._replace(platform=None if wanted == host_platform() else wanted)
+
+
+def platform_suffix(wanted: Platform | None) -> str:
+    """What tells sources of images in the store apart by their platform."""
+    return f",platform={wanted}" if wanted else ""
+
+
+def _docker(text: str, rest: str) -> Reference:
+    """A name, and after commas the labels ``os``, ``arch`` and ``variant``, as with appc names."""
+    bare, *pairs = rest.split(",")
+    name = parse_docker_name(bare)
+    labels = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if key not in ("os", "arch", "variant") or not (equals and value) or key in labels:
+            raise BadInput(f"image reference {text!r}: {pair!r} is not os=, arch= or variant=")
+        labels[key] = value
+    host = host_platform()
+    wanted = platform(
+        labels.get("os", host.os), labels.get("arch", host.arch), labels.get("variant", "")
+    )
+    chosen = wanted if labels and wanted != host else None
+    return Reference(Kind.DOCKER, str(name), text, platform=chosen)
 
 
 def parse_docker_name(text: str) -> DockerName:

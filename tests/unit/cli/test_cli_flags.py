@@ -30,10 +30,10 @@ _MADE = (
 
 # What rkt 1.30 took, from its documentation and sources.
 RKT_1_30 = {
-    "fetch": f"signature full {_PULL}",
-    "image fetch": f"signature full {_PULL}",
-    "run": f"net {_DNS} interactive ipc mds-register uuid-file-save {_MADE} {_APPS}",
-    "prepare": f"quiet {_MADE} {_APPS}",
+    "fetch": f"signature full {_PULL} platform",
+    "image fetch": f"signature full {_PULL} platform",
+    "run": f"net {_DNS} interactive ipc mds-register uuid-file-save {_MADE} {_APPS} platform",
+    "prepare": f"quiet {_MADE} {_APPS} platform",
     "run-prepared": f"net {_DNS} interactive ipc mds-register",
     "list": "full no-legend format",
     "status": "wait wait-ready format uuid-file",

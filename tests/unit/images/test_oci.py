@@ -8,7 +8,7 @@ import pytest
 from rktsd.appc.read import image_manifest
 from rktsd.appc.types import App, ImageManifest
 from rktsd.appc.write import dumps, image_manifest_json
-from rktsd.errors import BadInput, FetchError, Unsupported
+from rktsd.errors import BadInput, Unsupported
 from rktsd.images.oci import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -21,6 +21,7 @@ from rktsd.images.oci import (
     read_manifest,
     to_appc,
 )
+from rktsd.images.platforms import platform
 
 DIFF = f"sha256:{'1' * 64}"
 DIGEST = f"sha256:{'2' * 64}"
@@ -198,9 +199,11 @@ def test_choosing_a_platform() -> None:
     }
     data = json.dumps(index).encode()
     for arch, digit in (("amd64", "4"), ("aarch64", "3"), ("armv6l", "2")):
-        assert choose_platform(data, "x", os="linux", arch=arch).digest == f"sha256:{digit * 64}"
-    with pytest.raises(FetchError, match="no image for linux/s390x, only unknown/unknown, linux/a"):
-        choose_platform(data, "x", os="linux", arch="s390x")
+        choice = choose_platform(data, "x", wanted=platform("linux", arch))
+        assert [each.digest for each in choice.fitting] == [f"sha256:{digit * 64}"]
+    choice = choose_platform(data, "x", wanted=platform("linux", "s390x"))
+    assert choice.fitting == ()
+    assert choice.offered == ("unknown/unknown", "linux/arm/v6", "linux/arm64", "linux/amd64")
 
 
 @pytest.mark.parametrize(
