@@ -24,7 +24,14 @@ _SHOWN = 60
 def shown(value: object) -> str:
     """``value`` for an error message: JSON on one line of ASCII, cut to a bearable length."""
     text = json.dumps(value, default=str)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    if len(text) <= _SHOWN:
+        return text
+    # A backslash at the cut would take the quote behind it for its own.
+    return (
+        f'{text[: _SHOWN - 4].rstrip(chr(92))}..."'
+        if text[0] == '"'
+        else f"{text[: _SHOWN - 3]}..."
+    )
 
 
 class Cursor(NamedTuple):

@@ -100,7 +100,11 @@ def parse_milli(text: str, where: str) -> int:
 
 def _quantity(place: Cursor) -> str:
     # Some writers leave the quotes out of whole numbers, and the reference reader takes that.
-    return str(place.value) if type(place.value) is int else place.filled()
+    if type(place.value) is int:
+        return str(place.value)
+    if place.given and not isinstance(place.value, str):
+        raise place.wrong("a whole number, or a string")
+    return place.filled()
 
 
 def _memory(limit: Cursor) -> str:

@@ -78,7 +78,8 @@ def read_limited(path: str, limit: int, *, pipes: bool = False) -> bytes:
         flags = os.O_RDONLY | os.O_CLOEXEC | (0 if pipes else os.O_NONBLOCK)
         descriptor = os.open(path, flags)
         try:
-            if not pipes and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            mode = os.fstat(descriptor).st_mode
+            if not pipes and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 raise StoreError(f"cannot read {path}: not a regular file")
             with open(descriptor, "rb", closefd=False) as file:
                 data = file.read(limit + 1)

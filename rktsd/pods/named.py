@@ -11,6 +11,7 @@ from rktsd.pods import cache, directories, podfile, runs
 from rktsd.pods.compile import Compiled, compile_pod
 from rktsd.pods.options import PodOptions, expand_insecure
 from rktsd.pods.resolve import resolve
+from rktsd.stage1.plan import check_settings
 from rktsd.store.store import Store
 
 
@@ -20,13 +21,20 @@ def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> C
     The compiled form is kept for the next start, where that can be known to be the same.
     """
     file = podfile.load(paths, pod)
+    _check_settings(file)
     store = Store.open(paths.store, create=True)
     options = file.options
     fetching = FetchOptions(
         pull_policy=options.pull_policy, insecure=expand_insecure(options.insecure)
     )
     spec = resolve(
-        file.manifest, options, store=store, paths=paths, fetching=fetching, report=report
+        file.manifest,
+        options,
+        store=store,
+        paths=paths,
+        fetching=fetching,
+        report=report,
+        pod_file=file.path,
     )
     uuid = directories.new_uuid()
     directory = directories.stage_directory(paths, directories.RUN, uuid)
@@ -35,6 +43,13 @@ def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> C
         if _depends_on_pod_file_alone(options):
             cache.save(paths, pod, compiled, file=file.path, text=file.text)
         return runs.begin(paths, compiled)
+
+
+def _check_settings(file: podfile.PodFile) -> None:
+    """Refuse what systemd is not to be told before images are fetched for it."""
+    check_settings(file.options.systemd, f"{file.path}: systemd", slice=True)
+    for name, app in file.options.apps.items():
+        check_settings(app.systemd, f"{file.path}: app {name}: systemd", slice=False)
 
 
 def _depends_on_pod_file_alone(options: PodOptions) -> bool:

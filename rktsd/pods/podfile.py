@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, replace
 
 from rktsd.appc import isolators, names, read
-from rktsd.appc.cursor import Cursor, check_tree, decode_json
+from rktsd.appc.cursor import Cursor, check_tree, decode_json, shown
 from rktsd.appc.types import (
     Isolator,
     NameValue,
@@ -18,8 +18,9 @@ from rktsd.appc.types import (
     RuntimeImage,
     Volume,
 )
-from rktsd.errors import BadInput
+from rktsd.errors import BadInput, RktError
 from rktsd.host import files
+from rktsd.images.references import Kind, parse_reference
 from rktsd.paths import Paths
 from rktsd.pods.locate import MAX_POD_FILE, find_pod_file
 from rktsd.pods.options import (
@@ -46,6 +47,9 @@ _APP_KEYS = (
 )  # fmt: skip
 _MOUNT_KEYS = ("volume", "path")
 _PORT_KEYS = ("name", "port", "protocol", "count")
+
+# Images that are found by something else than a path.
+_ELSEWHERE = (Kind.ID, Kind.NAME, Kind.URL, Kind.DOCKER)
 
 _SPECIFIER = re.compile(r"%(.?)", re.DOTALL)
 
@@ -231,7 +235,7 @@ def _app(place: Cursor, *, volumes: set[str]) -> tuple[RuntimeApp, AppOptions]:
         _only(each, _MOUNT_KEYS)
     for each in place.get("ports").elements():
         _only(each, _PORT_KEYS)
-    place.get("image").line()
+    _image(place.get("image"))
     mounts = tuple(read.mount(each) for each in place.get("mounts").elements())
     read.check_mounts(place.get("mounts"), mounts, volumes)
     overrides = replace(overrides_at(place), isolators=_app_isolators(place))
@@ -243,6 +247,17 @@ def _app(place: Cursor, *, volumes: set[str]) -> tuple[RuntimeApp, AppOptions]:
         annotations=_annotations(place.get("annotations")),
     )
     return app, app_options_at(place, overrides=overrides)
+
+
+def _image(place: Cursor) -> None:
+    """Refuse a reference to a file below the working directory: that of a unit is ``/``."""
+    text = place.line()
+    try:
+        found = parse_reference(text, is_file=lambda _: False)
+    except RktError as error:
+        raise place.problem(str(error)) from error
+    if found.kind not in _ELSEWHERE and not found.target.startswith("/"):
+        raise place.problem(f"{shown(text)} is a relative path", hint="write the whole path")
 
 
 def _annotations(place: Cursor) -> tuple[NameValue, ...]:

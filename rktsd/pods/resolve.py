@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from rktsd.appc.types import PodManifest, RuntimeApp, RuntimeImage
-from rktsd.errors import BadInput
+from rktsd.errors import BadInput, CommandFailed, RktError
 from rktsd.images.fetch import FetchOptions, fetch
 from rktsd.paths import Paths
 from rktsd.pods.options import AppOptions, PodOptions, expand_insecure
 from rktsd.pods.overrides import apply_overrides
 from rktsd.pods.spec import AppImage, PodSpec, app_image
 from rktsd.store.store import Store
+
+_FLAG = re.compile(r"--insecure-options=([a-z]+(?:,[a-z]+)*)")
 
 
 def resolve(
@@ -23,35 +27,59 @@ def resolve(
     paths: Paths,
     fetching: FetchOptions,
     report: Callable[[str], None],
+    pod_file: str | None = None,
 ) -> PodSpec:
     """Find the image of every app, and write down what runs.
 
-    ``fetching`` holds where pod and apps say nothing of their own. Raises what ``fetch`` raises,
-    NotFound for an image ID that is not stored, and BadInput for an app without a command.
+    ``fetching`` holds where pod and apps say nothing of their own; with ``pod_file`` errors speak
+    of what is written there. Raises what ``fetch`` raises, NotFound for an image ID that is not
+    stored, and BadInput for an app without a command.
     """
     apps, images = [], {}
     for runtime in manifest.apps:
         app_options = options.apps.get(runtime.name, AppOptions())
-        if app_options.image is None:
-            record = store.find(runtime.image.id)
-        else:
-            insecure = expand_insecure((*options.insecure, *app_options.insecure))
-            record = fetch(
-                app_options.image,
-                store,
-                paths=paths,
-                options=replace(
-                    fetching,
-                    insecure=fetching.insecure | insecure,
-                    pull_policy=app_options.pull_policy or fetching.pull_policy,
-                ),
-                report=report,
-            )
+        with _as_written_in(pod_file, runtime.name):
+            if app_options.image is None:
+                record = store.find(runtime.image.id)
+            else:
+                insecure = expand_insecure((*options.insecure, *app_options.insecure))
+                record = fetch(
+                    app_options.image,
+                    store,
+                    paths=paths,
+                    options=replace(
+                        fetching,
+                        insecure=fetching.insecure | insecure,
+                        pull_policy=app_options.pull_policy or fetching.pull_policy,
+                    ),
+                    report=report,
+                )
         store.touch(record.id)
         image = app_image(record, store.manifest_bytes(record.id))
         images[runtime.name] = image
         apps.append(_reified(runtime, image, app_options))
     return PodSpec(replace(manifest, apps=tuple(apps)), options, images)
+
+
+@contextlib.contextmanager
+def _as_written_in(pod_file: str | None, app: str) -> Iterator[None]:
+    """Errors name file and app, and say what to write instead of what to type."""
+    try:
+        yield
+    except RktError as error:
+        if pod_file is None:
+            raise
+        text = str(error)
+        if pod_file.endswith(".toml"):
+            text = _FLAG.sub(_field, text)
+        # Of a program that failed, nobody asks for the status any more.
+        kind = RktError if isinstance(error, CommandFailed) else type(error)
+        raise kind(f"{pod_file}: app {app}: {text}") from error
+
+
+def _field(flag: re.Match[str]) -> str:
+    words = ", ".join(f'"{word}"' for word in flag[1].split(","))
+    return f"insecure = [{words}]"
 
 
 def _reified(runtime: RuntimeApp, image: AppImage, options: AppOptions) -> RuntimeApp:

@@ -242,6 +242,16 @@ def _resources(values: Sequence[Isolator], pod: PodFacts) -> list[Property]:
     return chosen
 
 
+def check_settings(table: Mapping[str, object], where: str, *, slice: bool) -> None:
+    """Raise BadInput, beginning with ``where``, for settings that ``plan`` would refuse.
+
+    For those who have much to do before they can plan.
+    """
+    _settings(table, where, slice=slice)
+    for setting in properties.LIMITS & set(table):
+        properties.convert(setting, table[setting], f"{where}.{setting}")
+
+
 def _settings(table: Mapping[str, object], where: str, *, slice: bool) -> list[Property]:
     chosen: list[Property] = []
     for setting, value in table.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from rktsd.appc.cursor import shown
 from rktsd.errors import BadInput
 
 TYPE_CHECKING = False
@@ -93,7 +94,7 @@ def parse_bytes(value: object, where: str) -> int:
         return INFINITY
     match = re.fullmatch(r"([0-9]+)([KMGTP]?)", value) if isinstance(value, str) else None
     if match is None:
-        raise BadInput(f'{where}: {value!r} is not a size such as "512M"')
+        raise BadInput(f'{where}: {shown(value)} is not a size such as "512M"')
     return int(match[1]) * _BYTES[match[2]]
 
 
@@ -112,7 +113,7 @@ def parse_timespan(value: object, where: str) -> int:
         total += float(match[1]) * _MICROSECONDS[match[2]]
         position = match.end()
     if not text or position < len(text):
-        raise BadInput(f'{where}: {value!r} is not a time span such as "1min 30s"')
+        raise BadInput(f'{where}: {shown(value)} is not a time span such as "1min 30s"')
     return int(total)
 
 
@@ -137,7 +138,7 @@ def _count_value(value: object, where: str) -> int:
         return INFINITY
     number = int(value) if isinstance(value, str) and value.isdecimal() else value
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise BadInput(f"{where}: {value!r} is not a whole number")
+        raise BadInput(f"{where}: {shown(value)} is not a whole number of 0 or more")
     return number
 
 
@@ -156,7 +157,7 @@ def _count(name: str, value: object, where: str) -> list[Property]:
 def _quota(name: str, value: object, where: str) -> list[Property]:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", value) if isinstance(value, str) else None
     if match is None or not float(match[1]):
-        raise BadInput(f'{where}: {value!r} is not a share such as "50%"')
+        raise BadInput(f'{where}: {shown(value)} is not a share such as "50%"')
     return [(name, "t", int(float(match[1]) * 10**4))]
 
 
@@ -166,35 +167,35 @@ def _timespan(name: str, value: object, where: str) -> list[Property]:
 
 def _string(name: str, value: object, where: str) -> list[Property]:
     if not isinstance(value, str):
-        raise BadInput(f"{where}: {value!r} is not a string")
+        raise BadInput(f"{where}: {shown(value)} is not a string")
     return [(name, "s", value)]
 
 
 def _boolean(name: str, value: object, where: str) -> list[Property]:
     truth = value if isinstance(value, bool) else _BOOLEANS.get(str(value).lower())
     if truth is None:
-        raise BadInput(f"{where}: {value!r} is not yes or no")
+        raise BadInput(f"{where}: {shown(value)} is not yes or no")
     return [(name, "b", truth)]
 
 
 def _integer(name: str, value: object, where: str) -> list[Property]:
     text = str(value)
     if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]{1,9}", text):
-        raise BadInput(f"{where}: {value!r} is not a whole number")
+        raise BadInput(f"{where}: {shown(value)} is not a whole number")
     return [(name, "i", int(text))]
 
 
 def _unsigned(name: str, value: object, where: str) -> list[Property]:
     number = _count_value(value, where)
     if number >= 2**32:
-        raise BadInput(f"{where}: {value!r} is too large")
+        raise BadInput(f"{where}: {shown(value)} is too large")
     return [(name, "u", number)]
 
 
 def _strings(name: str, value: object, where: str) -> list[Property]:
     words: Any = value.split() if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise BadInput(f"{where}: {value!r} is not a list of strings")
+        raise BadInput(f"{where}: {shown(value)} is not a list of strings")
     return [(name, "as", words)]
 
 

@@ -253,6 +253,14 @@ TOML_ERRORS = [
     ("[[app]]\nimage='a'", "app[0].name: missing"),
     ("[[app]]\nname='web'", "app[0].image: missing"),
     ("[[app]]\nname='web'\nimage=''", "app[0].image: empty"),
+    *(
+        (
+            f"[[app]]\nname='web'\nimage='{path}'",
+            f'app[0].image: "{path}" is a relative path (write the whole path)',
+        )
+        for path in ("./web.aci", "web.aci", "oci:web", "oci-archive:web.tar:1")
+    ),
+    ("[[app]]\nname='web'\nimage='sha512-x'", "app[0].image: image id 'sha512-x': not sha512-"),
     ("[[app]]\nname='we b'\nimage='a'", 'app[0].name: "we b" is not an AC Name'),
     (SMALL + SMALL, 'app[1].name: "web" is given twice'),
     (app_line("exec = []"), "app[0].exec: names no program"),
@@ -271,9 +279,9 @@ TOML_ERRORS = [
     (app_line("environment = {'A B' = ''}"), 'app[0].environment: "A B" is not the name of'),
     (app_line("memory = '1X'"), 'app[0].memory: "1X" is not a quantity'),
     (app_line("memory = 100"), "app[0].memory: 100 is less than 4096 bytes"),
-    (app_line("memory = 1e9"), "app[0].memory: 1000000000.0 is not a string"),
+    (app_line("memory = 1e9"), "app[0].memory: 1000000000.0 is not a whole number, or a string"),
     (app_line("cpu = 0"), "app[0].cpu: no app can run without processor time"),
-    (app_line("cpu = true"), "app[0].cpu: true is not a string"),
+    (app_line("cpu = true"), "app[0].cpu: true is not a whole number, or a string"),
     (app_line("cpu = nan"), "app[0].cpu: not a finite number"),
     (app_line("cpu-shares = 1"), "app[0].cpu-shares: 1 is not a number of shares (2 to 262144)"),
     (app_line("capabilities-retain = []"), "app[0].capabilities-retain: empty"),
@@ -365,7 +373,7 @@ TOML_ERRORS = [
     (top_line("pull-policy = 1"), "pull-policy: 1 is not a string"),
     (top_line('description = "a\\nExecStart=/x"'), "description: "),
     (top_line("documentation = 5"), "documentation: 5 is not a list"),
-    (top_line("memory = true"), "memory: true is not a string"),
+    (top_line("memory = true"), "memory: true is not a whole number, or a string"),
     (top_line("x = "), "line 1, column 5: Invalid value"),
     (top_line("\nhostname = 'a'\nhostname = 'b'"), "line 3, column 15: Cannot overwrite a value"),
     ("x = [", "end of document: "),

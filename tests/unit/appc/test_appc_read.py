@@ -490,7 +490,8 @@ def nested(levels: int) -> bytes:
         (b" " * ((4 << 20) + 1), "f: larger than 4194304 bytes"),
         (b"[]", "f: [] is not an object"),
         (b"null", "f: missing"),
-        (b'"' + b"x" * 1000 + b'"', 'f: "' + "x" * 56 + "... is not an object"),
+        (b'"' + b"x" * 1000 + b'"', 'f: "' + "x" * 55 + '..." is not an object'),
+        (b'"' + b"\\n" * 500 + b'"', 'f: "' + "\\n" * 27 + '..." is not an object'),
         (b"{}", "f: acKind: missing"),
     ],
 )

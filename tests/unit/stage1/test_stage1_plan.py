@@ -312,7 +312,7 @@ REFUSED: list[tuple[dict[str, Any], type[RktError], str]] = [
     (
         {"systemd": {"RestartSec": "soon"}},
         BadInput,
-        "app nginx: systemd.RestartSec: 'soon' is not a time span such as \"1min 30s\"",
+        'app nginx: systemd.RestartSec: "soon" is not a time span such as "1min 30s"',
     ),
     (
         {"app": replace(APP, exec=("/bin/a", "b\0c"))},
