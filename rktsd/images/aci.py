@@ -7,26 +7,35 @@ the image is stored once that key turns out to be trusted for this one's name.
 import os
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 from rktsd.appc.names import ImageName, host_labels, parse_image_name
+from rktsd.appc.read import image_manifest
 from rktsd.appc.types import Dependency, ImageManifest
 from rktsd.errors import Absent, BadInput, FetchError, StoreError, TrustError, Unsupported
 from rktsd.host.files import require_regular
 from rktsd.images import signatures
-from rktsd.images.discovery import Endpoint, discover_endpoints
+from rktsd.images.discovery import Endpoint, discover_endpoints, simple_endpoint
+from rktsd.images.download import download
 from rktsd.images.fetch import Job, fetch_as
-from rktsd.images.http import Client
+from rktsd.images.http import Answer, Client
 from rktsd.images.keystore import TrustedKey, trusted_keys
 from rktsd.images.pages import get_page
+from rktsd.images.progress import unwatched
 from rktsd.images.references import Kind, Reference
+from rktsd.images.revalidate import remember, revalidate
 from rktsd.images.signatures import SIGNATURE_LIMIT, Signer
-from rktsd.store.records import ImageRecord
+from rktsd.store.records import ImageRecord, Limits
 from rktsd.store.transfer import take
 
 MAX_DEPENDENCY_DEPTH = 32
 NO_SIGNATURE_HINT = "--insecure-options=image takes unsigned images"
+_NOT_READY = 202
+
+
+class MissingSignature(TrustError):
+    """There is no signature where it ought to be; another endpoint may have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +60,13 @@ def fetch_file(reference: Reference, job: Job) -> ImageRecord:
         except OSError as error:
             raise StoreError(f"cannot copy {path}: {error.strerror}") from error
 
-    def get_signature(target: str) -> None:
+    def get_signature(target: str) -> bool:
         require_regular(path)
         if not os.path.exists(signature):
             raise Absent(f"{signature}: no such file")
         require_regular(signature)
         take(job.store.root, signature, target)
+        return True
 
     source = f"file://{urllib.parse.quote(path)}"
     return _import(job, path, source, None, get_archive, get_signature)
@@ -80,29 +90,91 @@ def fetch_name(reference: Reference, job: Job) -> ImageRecord:
     wish = Wish(name.name, {**host_labels(), **{each.name: each.value for each in name.labels}})
     job.report(f"searching for app image {name.name}")
     with job.client() as client:
-        endpoints = discover_endpoints(
-            wish.name, wish.labels, get_page=lambda prefix: get_page(client, prefix)
-        )
-        failures = []
-        for endpoint in endpoints:
+        failures: list[FetchError | MissingSignature] = []
+        for endpoint in _endpoints(job, client, wish):
             try:
                 return _download(job, client, endpoint, wish)
-            except FetchError as error:
-                failures.append(str(error))
-    raise FetchError("; ".join(failures))
+            except (FetchError, MissingSignature) as error:
+                failures.append(error)
+    if len(failures) == 1:
+        raise failures[0]
+    kind = FetchError if isinstance(failures[0], FetchError) else TrustError
+    raise kind("; ".join(map(str, failures)))
+
+
+def _endpoints(job: Job, client: Client, wish: Wish) -> tuple[Endpoint, ...]:
+    """Where the image may be: at the address made from its name, or where discovery says."""
+    missing = ""
+    if client.settings.simple_discovery:
+        simple = simple_endpoint(wish.name, wish.labels)
+        try:
+            with client.get(simple.aci, login=True, method="HEAD"):
+                return (simple,)
+        except FetchError as error:
+            missing = f"{error}; "
+    try:
+        return discover_endpoints(
+            wish.name, wish.labels, get_page=lambda prefix: get_page(client, prefix)
+        )
+    except FetchError as error:
+        raise FetchError(f"{missing}{error}") from error
 
 
 def _download(job: Job, client: Client, endpoint: Endpoint, wish: Wish | None) -> ImageRecord:
+    known = revalidate(job, client, endpoint.aci)
+    if known is not None:
+        renewed = _renewed(job, known, endpoint.aci, wish)
+        if renewed is not None:
+            return renewed
+    answers: list[Mapping[str, str]] = []
+
+    def ask(headers: Mapping[str, str], accept: frozenset[int]) -> AbstractContextManager[Answer]:
+        return client.get(endpoint.aci, headers=headers, accept=accept, login=True)
+
     def get_archive(target: str) -> None:
         job.report(f"remote fetching from URL {endpoint.aci!r}")
-        with client.get(endpoint.aci, login=True) as answer:
-            answer.save(target, limit=job.options.limit)
+        headers = download(
+            endpoint.aci,
+            target,
+            ask=ask,
+            root=job.store.root,
+            limit=job.options.limit,
+            settings=client.settings,
+            watch=job.options.watch or unwatched,
+            report=job.report,
+        )
+        answers.append(headers)
 
-    def get_signature(target: str) -> None:
-        with client.get(endpoint.signature, login=True) as answer:
+    def get_signature(target: str) -> bool:
+        accept = frozenset({200, _NOT_READY})
+        with client.get(endpoint.signature, login=True, accept=accept) as answer:
+            if answer.status == _NOT_READY:
+                return False
             answer.save(target, limit=SIGNATURE_LIMIT)
+            return True
 
-    return _import(job, endpoint.aci, endpoint.aci, wish, get_archive, get_signature)
+    record = _import(job, endpoint.aci, endpoint.aci, wish, get_archive, get_signature)
+    remember(job, record, endpoint.aci, answers[-1])
+    return record
+
+
+def _renewed(job: Job, record: ImageRecord, image: str, wish: Wish | None) -> ImageRecord | None:
+    """The stored image instead of an unchanged one, its dependencies looked after.
+
+    None when it would not be taken today: no longer trusted, or damaged.
+    """
+    manifest = image_manifest(job.store.manifest_bytes(record.id), image)
+    if "image" not in job.options.insecure:
+        vouching = {key.fingerprint for key in trusted_keys(job.paths, manifest.name)}
+        if record.verified_by not in vouching:
+            return None
+    if not job.store.claim(record.id):
+        return None
+    layers = (record.id, *_accept(job, image, manifest, wish, None))
+    if layers != record.layers:
+        record = replace(record, layers=layers)
+        job.store.add_image(record, job.store.manifest_bytes(record.id))
+    return record
 
 
 def _import(
@@ -111,7 +183,7 @@ def _import(
     source: str,
     wish: Wish | None,
     get_archive: Callable[[str], None],
-    get_signature: Callable[[str], None],
+    get_signature: Callable[[str], bool],
 ) -> ImageRecord:
     """Get signature and archive, check the one by the other, and let the store take it."""
     with _scratch(job) as place:
@@ -127,6 +199,7 @@ def _import(
             archive,
             source=source,
             verified_by=signer.fingerprint if signer else "insecure",
+            limits=_limits(job),
             label=image,
             accept=lambda image_id, manifest: _accept(job, image, manifest, wish, signer),
         )
@@ -138,22 +211,32 @@ def _verified(
     wish: Wish | None,
     place: str,
     get_archive: Callable[[str], None],
-    get_signature: Callable[[str], None],
+    get_signature: Callable[[str], bool],
 ) -> Signer:
     """Signature, a look at who made it, archive, the verdict."""
     signature, archive = f"{place}/signature", f"{place}/archive"
     keys = trusted_keys(job.paths, wish.name if wish else None)
     if not keys and wish:
         keys = _keys_by_discovery(job, wish.name)
-    try:
-        get_signature(signature)
-    except FetchError as error:
-        # Whoever cannot be reached may well have a signature.
-        hint = NO_SIGNATURE_HINT if isinstance(error, Absent) else None
-        raise TrustError(f"{image}: error opening signature file: {error}", hint=hint) from error
-    signatures.check_signer(signature, keys=keys, directory=place, image=image)
+    ready = _signature(image, signature, get_signature)
+    if ready:
+        signatures.check_signer(signature, keys=keys, directory=place, image=image)
+    else:
+        job.report(f"the signature of {image} is not ready, asking again after the image")
     get_archive(archive)
+    if not ready and not _signature(image, signature, get_signature):
+        raise MissingSignature(f"{image}: the server still has no signature to give")
     return signatures.verify(archive, signature, keys=keys, directory=place, image=image)
+
+
+def _signature(image: str, target: str, get_signature: Callable[[str], bool]) -> bool:
+    try:
+        return get_signature(target)
+    except FetchError as error:
+        hint = NO_SIGNATURE_HINT if isinstance(error, Absent) else None
+        raise MissingSignature(
+            f"{image}: error opening signature file: {error}", hint=hint
+        ) from error
 
 
 def _keys_by_discovery(job: Job, name: str) -> tuple[TrustedKey, ...]:
@@ -244,6 +327,11 @@ def _dependency(job: Job, dependency: Dependency) -> ImageRecord:
             f"dependency {text} of {job.trail[-1]}: image ID is {record.id}, not {wanted}"
         )
     return record
+
+
+def _limits(job: Job) -> Limits:
+    settings = job.settings()
+    return Limits(size=settings.maximum_unpacked, entries=settings.maximum_entries)
 
 
 @contextmanager

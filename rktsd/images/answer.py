@@ -18,6 +18,14 @@ PAGE_TIME = 60.0
 CHUNK = 1 << 20
 
 
+class CutOff(FetchError):
+    """A body that did not come to its end, or not fast enough; the rest may be had later."""
+
+
+class TooLarge(FetchError):
+    """A body with more bytes than there may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a server said; the body is still to be read, with ``read``, ``save`` or ``parts``."""
@@ -86,34 +94,34 @@ class Answer:
     def parts(self, limit: int, *, chunk: int = CHUNK) -> Iterator[bytes]:
         """The raw body: what was signed and hashed are the bytes as they were sent.
 
-        Raises FetchError when it has more than ``limit`` bytes, ends early, or comes more slowly
-        than the settings say, whatever the server does to seem alive.
+        Raises TooLarge when it has more than ``limit`` bytes, CutOff when it ends early or comes
+        more slowly than the settings say, whatever the server does to seem alive.
         """
         promised = self.length
         if promised is not None and promised > limit:
-            raise FetchError(f"{self.url}: {promised} bytes are more than the limit of {limit}")
+            raise TooLarge(f"{self.url}: {promised} bytes are more than the limit of {limit}")
         size = recent = 0
         waited = 0.0
         # urllib3 waits until a whole chunk is there; read1 gives what has come.
         body: Any = self._response.raw._fp
         while True:
             before = time.monotonic()
-            with network_errors(self.url):
+            with network_errors(self.url, CutOff):
                 part = body.read1(chunk)
             if not part:
                 break
             waited, recent = waited + time.monotonic() - before, recent + len(part)
             size += len(part)
             if size > limit:
-                raise FetchError(f"{self.url}: more than the limit of {limit} bytes")
+                raise TooLarge(f"{self.url}: more than the limit of {limit} bytes")
             if waited > self._settings.answer_timeout:
                 if recent < waited * self._settings.minimum_rate:
                     rate = self._settings.minimum_rate
-                    raise FetchError(f"{self.url}: slower than {rate} bytes a second")
+                    raise CutOff(f"{self.url}: slower than {rate} bytes a second")
                 waited, recent = 0.0, 0
             yield part
         if promised is not None and size != promised:
-            raise FetchError(f"{self.url}: ended after {size} of {promised} bytes")
+            raise CutOff(f"{self.url}: ended after {size} of {promised} bytes")
         # Read to its end, the connection can be used again.
         body.close()
         self._response.raw.release_conn()

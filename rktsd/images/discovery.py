@@ -99,6 +99,17 @@ def endpoints(metas: Sequence[Meta], name: str, labels: Mapping[str, str]) -> tu
     return tuple(Endpoint(aci, asc) for aci, asc in filled if aci is not None and asc is not None)
 
 
+def simple_endpoint(name: str, labels: Mapping[str, str]) -> Endpoint:
+    """Where an image lies on a site that has no discovery pages.
+
+    That is ``https://NAME-VERSION-OS-ARCH.aci``, and ``.asc`` behind it for the signature: the
+    simple discovery of appc before 0.8, tried where the administrator wants it.
+    """
+    template = "https://{name}-{version}-{os}-{arch}.aci"
+    aci = _fill(template, {"version": "latest", "os": "", "arch": "", **labels, "name": name})
+    return Endpoint(f"{aci}", f"{aci}.asc")
+
+
 def key_urls(metas: Sequence[Meta], name: str) -> tuple[str, ...]:
     """The URLs of public keys for ``name`` that ``metas`` offer."""
     return tuple(m.value for m in metas if m.name == _KEYS and name.startswith(m.prefix))

@@ -7,37 +7,31 @@ through it: what speaks to the network is imported when there is something to ge
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rktsd.errors import NotFound, UsageError
-from rktsd.images.platforms import parse_platform
-from rktsd.images.references import (
-    Kind,
-    Reference,
-    for_platform,
-    parse_reference,
-    platform_suffix,
-)
+from rktsd.images.references import Kind, Reference, parse_reference
 from rktsd.paths import Paths
 from rktsd.store.records import ImageRecord
 from rktsd.store.store import Store
 
 if TYPE_CHECKING:
+    from rktsd.config.settings import Settings
     from rktsd.images.http import Client
+    from rktsd.images.progress import Watch
     from rktsd.images.trust import Key
 
 POLICIES = ("new", "update", "never")
-MAX_ARCHIVE = 32 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class FetchOptions:
     """How to fetch; ``insecure`` are words of --insecure-options (image, tls, http, pubkey).
 
-    ``platform`` is OS/ARCH[/VARIANT] of another machine to fetch for.
     ``signature`` is a file beside a local ACI. ``confirm`` is asked about keys that discovery
-    offers, None when there is nobody to ask. ``limit`` is the most bytes an archive may have.
+    offers, None when there is nobody to ask. ``limit`` is the most bytes an archive may have, what
+    rktsd.toml says when it is 0. ``watch`` is told how far downloads are.
     """
 
     pull_policy: str = "new"
@@ -45,8 +39,8 @@ class FetchOptions:
     signature: str | None = None
     trust_keys_from_https: bool = False
     confirm: "Callable[[Key], bool] | None" = None
-    limit: int = MAX_ARCHIVE
-    platform: str | None = None
+    limit: int = 0
+    watch: "Watch | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +52,12 @@ class Job:
     options: FetchOptions
     report: Callable[[str], None]
     trail: tuple[str, ...] = ()
+
+    def settings(self) -> "Settings":
+        """What rktsd.toml says. Raises BadInput."""
+        from rktsd.config.settings import read_settings
+
+        return read_settings(self.paths.config_dirs())
 
     def client(self) -> "AbstractContextManager[Client]":
         """Connections for this fetch."""
@@ -84,10 +84,9 @@ def fetch(
     if options.pull_policy not in POLICIES:
         words = ", ".join(POLICIES)
         raise UsageError(f"pull policy {options.pull_policy!r}: not one of {words}")
-    wanted = parse_reference(reference, is_file=os.path.isfile)
-    if options.platform:
-        wanted = for_platform(wanted, parse_platform(options.platform))
-    return fetch_as(wanted, Job(store, paths, options, report))
+    return fetch_as(
+        parse_reference(reference, is_file=os.path.isfile), Job(store, paths, options, report)
+    )
 
 
 def fetch_as(reference: Reference, job: Job) -> ImageRecord:
@@ -95,6 +94,19 @@ def fetch_as(reference: Reference, job: Job) -> ImageRecord:
     kind, policy = reference.kind, job.options.pull_policy
     if kind is Kind.ID:
         return job.store.find(reference.target)
+    if kind in (Kind.NAME, Kind.URL, Kind.DOCKER) and policy != "update":
+        stored = _stored(reference, job.store)
+        if stored is not None:
+            what = {Kind.NAME: "image name", Kind.URL: "url"}.get(kind, "docker image")
+            job.report(f"using image from local store for {what} {reference.text}")
+            return stored
+        if policy == "never":
+            raise NotFound(
+                f"image {reference.text!r} is not in the store, and the pull policy is never"
+            )
+    if not job.options.limit:
+        limit = job.settings().maximum_archive
+        job = replace(job, options=replace(job.options, limit=limit))
     if kind is Kind.FILE:
         from rktsd.images.aci import fetch_file
 
@@ -103,16 +115,6 @@ def fetch_as(reference: Reference, job: Job) -> ImageRecord:
         from rktsd.images.containers import fetch_layout
 
         return fetch_layout(reference, job)
-    if policy != "update":
-        stored = _stored(reference, job.store)
-        if stored is not None:
-            what = {Kind.NAME: "image name", Kind.URL: "url", Kind.DOCKER: "docker image"}[kind]
-            job.report(f"using image from local store for {what} {reference.text}")
-            return stored
-        if policy == "never":
-            raise NotFound(
-                f"image {reference.text!r} is not in the store, and the pull policy is never"
-            )
     if kind is Kind.DOCKER:
         from rktsd.images.containers import fetch_docker
 
@@ -129,4 +131,4 @@ def _stored(reference: Reference, store: Store) -> ImageRecord | None:
         except NotFound:
             return None
     prefix = "docker://" if reference.kind is Kind.DOCKER else ""
-    return store.find_source(f"{prefix}{reference.target}{platform_suffix(reference.platform)}")
+    return store.find_source(f"{prefix}{reference.target}")

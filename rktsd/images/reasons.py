@@ -12,8 +12,8 @@ from rktsd.errors import FetchError
 
 
 @contextlib.contextmanager
-def network_errors(url: str) -> Iterator[None]:
-    """Turn what requests and urllib3 raise into a FetchError naming ``url``."""
+def network_errors(url: str, kind: type[FetchError] = FetchError) -> Iterator[None]:
+    """Turn what requests and urllib3 raise into an error of ``kind`` naming ``url``."""
     try:
         yield
     except requests.exceptions.InvalidURL as error:
@@ -24,7 +24,7 @@ def network_errors(url: str) -> Iterator[None]:
         http.client.HTTPException,
         OSError,
     ) as error:
-        raise FetchError(f"{url}: {reason(error)}") from error
+        raise kind(f"{url}: {reason(error)}") from error
 
 
 def reason(error: BaseException) -> str:

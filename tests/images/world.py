@@ -39,6 +39,16 @@ class World:
         self.said: list[str] = []
         for host in HOSTS:
             self.trust_ca(host)
+        self.settings(retry_delay=0.01)
+
+    def settings(self, **settings: bool | float) -> None:
+        """Write rktsd.toml anew."""
+        lines = [
+            f"{name.replace('_', '-')} = {str(value).lower()}" for name, value in settings.items()
+        ]
+        path = Path(self.paths.local_config) / "rktsd.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(["[fetch]", *lines, ""]))
 
     def trust_ca(self, host: str) -> None:
         """Believe the authority when it speaks for ``host``, port and all."""

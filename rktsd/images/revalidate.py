@@ -1,0 +1,76 @@
+"""Asking a server whether what is stored is still what it has (RFC 9110, 13; RFC 9111, 5.2)."""
+
+import re
+import time
+from collections.abc import Mapping
+
+from rktsd.images.fetch import Job
+from rktsd.images.http import Client
+from rktsd.store import remotes
+from rktsd.store.records import ImageRecord
+from rktsd.store.remotes import Remote
+
+_CHANGED, _UNCHANGED = 200, 304
+_LONGEST = 365 * 86400
+_MAX_AGE = re.compile(r'max-age="?([0-9]{1,18})"?\Z')
+
+
+def revalidate(job: Job, client: Client, url: str) -> ImageRecord | None:
+    """The stored image that came from ``url``, when that still has it: one round trip or none.
+
+    Only what the pull policy says is to be asked for. None when it has to be downloaded. Raises
+    FetchError.
+    """
+    if job.options.pull_policy != "update":
+        return None
+    record = job.store.find_source(url)
+    remote = remotes.recall(job.store.root, record.id, url) if record else None
+    if record is None or remote is None:
+        return None
+    if remote.fresh(time.time()):
+        job.report(f"image from {url} is fresh still, not asking for it")
+        return record
+    conditions = {"If-None-Match": remote.etag, "If-Modified-Since": remote.modified}
+    headers = {name: value for name, value in conditions.items() if value}
+    if not headers:
+        return None
+    accept = frozenset({_CHANGED, _UNCHANGED})
+    with client.get(url, headers=headers, login=True, accept=accept) as answer:
+        if answer.status != _UNCHANGED:
+            return None
+        told = remote_of(answer.headers)
+    job.report(f"image from {url} has not changed")
+    # A 304 need not repeat what names the version.
+    told = told._replace(etag=told.etag or remote.etag, modified=told.modified or remote.modified)
+    remotes.remember(job.store.root, record.id, url, told)
+    return record
+
+
+def remember(job: Job, record: ImageRecord, url: str, headers: Mapping[str, str]) -> None:
+    """Note what the server said of the image that it just gave."""
+    remotes.remember(job.store.root, record.id, url, remote_of(headers))
+
+
+def remote_of(headers: Mapping[str, str]) -> Remote:
+    """What to keep of an answer's headers."""
+    return Remote(
+        etag=_line(headers, "ETag"),
+        modified=_line(headers, "Last-Modified"),
+        max_age=_max_age(headers),
+        checked=time.time(),
+    )
+
+
+def _max_age(headers: Mapping[str, str]) -> int:
+    words = [word.strip().lower() for word in headers.get("Cache-Control", "").split(",")]
+    if "no-store" in words or "no-cache" in words:
+        return 0
+    found = next((match for match in map(_MAX_AGE.match, words) if match), None)
+    age = headers.get("Age", "")
+    spent = int(age) if re.fullmatch("[0-9]{1,18}", age) else 0
+    return max(0, min(int(found[1]), _LONGEST) - spent) if found else 0
+
+
+def _line(headers: Mapping[str, str], name: str) -> str | None:
+    value = headers.get(name, "")
+    return value if re.fullmatch(r"[ -~]{1,1000}", value) else None
