@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rktsd.errors import NotFound, UsageError
-from rktsd.images.references import Kind, Reference, parse_reference
+from rktsd.images.platforms import parse_platform
+from rktsd.images.references import (
+    Kind,
+    Reference,
+    for_platform,
+    parse_reference,
+    platform_suffix,
+)
 from rktsd.paths import Paths
 from rktsd.store.records import ImageRecord
 from rktsd.store.store import Store
@@ -29,6 +36,7 @@ POLICIES = ("new", "update", "never")
 class FetchOptions:
     """How to fetch; ``insecure`` are words of --insecure-options (image, tls, http, pubkey).
 
+    ``platform`` is OS/ARCH[/VARIANT] of another machine to fetch for.
     ``signature`` is a file beside a local ACI. ``confirm`` is asked about keys that discovery
     offers, None when there is nobody to ask. ``limit`` is the most bytes an archive may have, what
     rktsd.toml says when it is 0. ``watch`` is told how far downloads are.
@@ -40,6 +48,7 @@ class FetchOptions:
     trust_keys_from_https: bool = False
     confirm: "Callable[[Key], bool] | None" = None
     limit: int = 0
+    platform: str | None = None
     watch: "Watch | None" = None
 
 
@@ -84,9 +93,10 @@ def fetch(
     if options.pull_policy not in POLICIES:
         words = ", ".join(POLICIES)
         raise UsageError(f"pull policy {options.pull_policy!r}: not one of {words}")
-    return fetch_as(
-        parse_reference(reference, is_file=os.path.isfile), Job(store, paths, options, report)
-    )
+    wanted = parse_reference(reference, is_file=os.path.isfile)
+    if options.platform:
+        wanted = for_platform(wanted, parse_platform(options.platform))
+    return fetch_as(wanted, Job(store, paths, options, report))
 
 
 def fetch_as(reference: Reference, job: Job) -> ImageRecord:
@@ -131,4 +141,4 @@ def _stored(reference: Reference, store: Store) -> ImageRecord | None:
         except NotFound:
             return None
     prefix = "docker://" if reference.kind is Kind.DOCKER else ""
-    return store.find_source(f"{prefix}{reference.target}")
+    return store.find_source(f"{prefix}{reference.target}{platform_suffix(reference.platform)}")
