@@ -21,6 +21,7 @@ from rktsd.net.ports import PortMapping, check_conflicts
 from rktsd.paths import Paths
 from rktsd.pods.options import expand_insecure
 from rktsd.pods.placeholders import placeholders
+from rktsd.pods.rootchecks import HIDDEN, check_mounts, missing_directory
 from rktsd.pods.spec import AppImage, PodSpec
 from rktsd.stage1.mounts import app_mounts
 from rktsd.stage1.plan import plan
@@ -81,10 +82,7 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         systemd=spec.options.systemd,
     )
     apps = [_app_facts(spec, runtime, paths) for runtime in spec.manifest.apps]
-    apps = [
-        _with_placeholders(spec, app, directory) if app.runtime.read_only_root_fs else app
-        for app in apps
-    ]
+    apps = [_with_placeholders(spec, app, directory) for app in apps]
     files = spec.files()
     if named:
         files["name"] = f"{pod}\n"
@@ -162,10 +160,24 @@ def _host_capabilities() -> frozenset[str]:
 
 
 def _with_placeholders(spec: PodSpec, facts: AppFacts, directory: str) -> AppFacts:
+    """With what has to be in the app's own layer before systemd-nspawn looks at the root."""
+    app, view = facts.runtime.name, RootView(facts.layers)
     binds, _ = app_mounts(spec.manifest, facts, directory)
-    targets = [(bind.target, os.path.isfile(bind.source)) for bind in binds]
-    targets += [(path, True) for path in ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")]
-    return replace(facts, placeholders=placeholders(RootView(facts.layers), targets))
+    check_mounts(view, binds, app=app)
+    missing = missing_directory(
+        view,
+        facts.app.working_directory or "/",
+        mounted=[bind.target for bind in binds],
+        app=app,
+        make=facts.docker,
+    )
+    targets = [] if missing is None else [(missing, False)]
+    if facts.runtime.read_only_root_fs:
+        # Nothing can be made there later: what systemd-nspawn mounts on in every root.
+        targets += [(path, False) for path in HIDDEN]
+        targets += [(bind.target, os.path.isfile(bind.source)) for bind in binds]
+        targets += [(path, True) for path in ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")]
+    return replace(facts, placeholders=placeholders(view, targets))
 
 
 def _has_content(view: RootView, path: str) -> bool:

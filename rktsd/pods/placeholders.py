@@ -1,4 +1,4 @@
-"""Mount points that a read-only root has to have before anything is mounted on them."""
+"""What a root has to have before anything is started in it or mounted on it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from collections.abc import Iterable
 from rktsd.stage1.types import Placeholder
 from rktsd.store.rootview import RootView
 
-# What systemd-nspawn mounts on in every root.
-_ALWAYS = ("/dev", "/proc", "/run", "/sys", "/tmp")
-
 
 def placeholders(view: RootView, targets: Iterable[tuple[str, bool]]) -> tuple[Placeholder, ...]:
     """What is missing of ``targets`` (path, whether it is a file) in the root, parents first.
@@ -20,7 +17,7 @@ def placeholders(view: RootView, targets: Iterable[tuple[str, bool]]) -> tuple[P
     own mode and owner: the layer that holds a placeholder covers them.
     """
     made: dict[str, Placeholder] = {}
-    for target, is_file in (*((path, False) for path in _ALWAYS), *targets):
+    for target, is_file in targets:
         if view.resolve(target) is not None:
             continue
         parent, missing = _existing_parent(view, target)

@@ -13,7 +13,7 @@ import time
 from rktsd.errors import StoreError, SystemdError
 from rktsd.host.files import write
 from rktsd.systemd.bus import UnitExists
-from rktsd.systemd.names import ended_unit
+from rktsd.systemd.names import app_unit, ended_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,14 +79,18 @@ def _queue(plan: PodPlan, bus: Bus) -> bytes:
 
 
 def _reason(plan: PodPlan) -> str:
+    silent = []
     for app in plan["apps"]:
         try:
             with open(f"{plan['directory']}/status/{app}") as file:
                 result, code, status = file.read().split()
         except (OSError, ValueError):
+            silent.append(app)
             continue
         return f"app {app} did not start: {result} ({code} {status})"
-    return "an app did not start"
+    units = " ".join(f"-u {app_unit(plan['pod'], app)}" for app in silent)
+    which = f"app {silent[0]}" if len(silent) == 1 else f"one of {', '.join(silent)}"
+    return f"{which} did not start, and left no word why: see journalctl {units}"
 
 
 def _make_directory(path: str, mode: int, uid: int, gid: int) -> None:

@@ -139,6 +139,10 @@ def test_run_ends_when_nobody_reads(cli: Box) -> None:
         (["--port=web:80", IMAGE], 'port "web": no app of the pod has a port of that name'),
         (["--net=none", "--volume=v,kind=host,source=/nowhere", IMAGE,
           "--mount=volume=v,target=/v"], "volume v: /nowhere does not exist"),
+        ([IMAGE, "--working-dir=/nowhere"], "working directory /nowhere: not in the image"),
+        (["--net=none", "--volume=v,kind=host,source=/etc/passwd", IMAGE,
+          "--mount=volume=v,target=/bin"], "/etc/passwd cannot be mounted at /bin: it is a file"),
+        (["--net=none", IMAGE, "--memory=4096"], "app busybox did not start"),
         (["--pull-policy=never", "example.com/absent"], "'example.com/absent' is not in the store"),
     ],
 )  # fmt: skip
