@@ -17,7 +17,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from rktsd.errors import BadInput
-from rktsd.images.reasons import reason
+from rktsd.images.reasons import TooLate, reason
 
 
 class Session(requests.Session):
@@ -78,8 +78,14 @@ class _Guard:
             return
 
     def stop(self) -> None:
+        """Raises TooLate when it was: what seemed to end well is cut off all the same.
+
+        http.client takes the end of a connection for the end of headers.
+        """
         self._timer.cancel()
         self._socket.close()
+        if self.expired:
+            raise TooLate
 
 
 def _pools(patience: float) -> dict[str, Any]:
@@ -96,23 +102,15 @@ def _pools(patience: float) -> dict[str, Any]:
         def connect(self) -> None:
             try:
                 super().connect()  # type: ignore[misc]
-            except Exception as error:
-                if self._guard and self._guard.expired:
-                    raise TimeoutError("the connection was not set up in time") from error
-                raise
             finally:
-                if self._guard:
-                    self._guard.stop()
-                    self._guard = None
+                guard, self._guard = self._guard, None
+                if guard:
+                    guard.stop()
 
         def getresponse(self, *args: Any, **keywords: Any) -> Any:
             guard = _Guard(self.sock, patience)  # type: ignore[attr-defined]
             try:
                 return super().getresponse(*args, **keywords)  # type: ignore[misc]
-            except Exception as error:
-                if guard.expired:
-                    raise TimeoutError("there was no whole answer in time") from error
-                raise
             finally:
                 guard.stop()
 

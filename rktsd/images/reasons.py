@@ -11,6 +11,10 @@ import urllib3
 from rktsd.errors import FetchError
 
 
+class TooLate(TimeoutError):
+    """We hung up, whatever else the connection then says of its end."""
+
+
 @contextlib.contextmanager
 def network_errors(url: str, kind: type[FetchError] = FetchError) -> Iterator[None]:
     """Turn what requests and urllib3 raise into an error of ``kind`` naming ``url``."""
@@ -40,6 +44,8 @@ def reason(error: BaseException) -> str:
     for found in seen:
         if isinstance(found, ssl.SSLCertVerificationError):
             return f"certificate not accepted: {found.verify_message}"
+        if isinstance(found, TooLate):
+            return "timed out"
     for found in seen:
         if isinstance(found, OSError) and isinstance(found.strerror, str) and found.strerror:
             return found.strerror
