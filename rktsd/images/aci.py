@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from rktsd.appc.names import ImageName, host_labels, parse_image_name
 from rktsd.appc.read import image_manifest
 from rktsd.appc.types import Dependency, ImageManifest
-from rktsd.errors import Absent, BadInput, FetchError, StoreError, TrustError, Unsupported
+from rktsd.errors import Absent, BadInput, FetchError, StoreError, TrustError
 from rktsd.host.files import require_regular
 from rktsd.images import signatures
 from rktsd.images.discovery import Endpoint, discover_endpoints, simple_endpoint
@@ -26,7 +26,8 @@ from rktsd.images.progress import unwatched
 from rktsd.images.references import Kind, Reference
 from rktsd.images.revalidate import remember, revalidate
 from rktsd.images.signatures import SIGNATURE_LIMIT, Signer
-from rktsd.store.records import ImageRecord, Limits
+from rktsd.images.whitelist import is_unchanged, parts_below
+from rktsd.store.records import Below, ImageRecord, Limits
 from rktsd.store.transfer import take
 
 MAX_DEPENDENCY_DEPTH = 32
@@ -168,9 +169,12 @@ def _renewed(job: Job, record: ImageRecord, image: str, wish: Wish | None) -> Im
         vouching = {key.fingerprint for key in trusted_keys(job.paths, manifest.name)}
         if record.verified_by not in vouching:
             return None
+    below = _accept(job, image, manifest, wish, None)
+    if isinstance(below, Below):
+        return record if is_unchanged(job.store, record, manifest, below) else None
     if not job.store.claim(record.id):
         return None
-    layers = (record.id, *_accept(job, image, manifest, wish, None))
+    layers = (record.id, *below)
     if layers != record.layers:
         record = replace(record, layers=layers)
         job.store.add_image(record, job.store.manifest_bytes(record.id))
@@ -267,15 +271,17 @@ def _keys_by_discovery(job: Job, name: str) -> tuple[TrustedKey, ...]:
 
 def _accept(
     job: Job, image: str, manifest: ImageManifest, wish: Wish | None, signer: Signer | None
-) -> tuple[str, ...]:
-    """Refuse what is not what was asked for; the layers of the dependencies, topmost first."""
+) -> tuple[str, ...] | Below:
+    """Refuse what is not what was asked for; what of the dependencies lies below, topmost first."""
     if signer is not None:
         keys = trusted_keys(job.paths, manifest.name)
         signatures.require_trusted(signer, keys, image=image)
     if wish is not None:
         check_wish(manifest, wish, image=image)
     if manifest.path_whitelist:
-        raise Unsupported(f"{image}: pathWhitelist is not supported by this version")
+        return parts_below(
+            job.store, manifest, lambda way, dependency: _below(job, way, dependency)
+        )
     return _dependency_layers(job, manifest)
 
 
@@ -300,22 +306,30 @@ def _dependency_layers(job: Job, manifest: ImageManifest) -> tuple[str, ...]:
     A layer that several dependencies bring counts once, at its topmost place; below that it could
     change nothing.
     """
-    if manifest.dependencies and (
-        manifest.name in job.trail or len(job.trail) >= MAX_DEPENDENCY_DEPTH
-    ):
-        way = " -> ".join((*job.trail, manifest.name))
-        raise BadInput(f"image {manifest.name}: its dependencies do not end: {way}")
-    inner = replace(
-        job,
-        trail=(*job.trail, manifest.name),
-        options=replace(job.options, signature=None),
-    )
+    inner = _inner(job, (manifest.name,)) if manifest.dependencies else job
     layers: dict[str, None] = {}
     for dependency in reversed(manifest.dependencies):
         for layer in _dependency(inner, dependency).layers:
             job.store.claim(layer)
             layers.setdefault(layer)
     return tuple(layers)
+
+
+def _inner(job: Job, way: tuple[str, ...]) -> Job:
+    """The job of fetching what the last image of ``way`` needs. Raises BadInput for circles."""
+    trail = (*job.trail, *way)
+    if len(set(trail)) < len(trail) or len(trail) > MAX_DEPENDENCY_DEPTH:
+        shown = " -> ".join(trail)
+        raise BadInput(f"image {trail[-1]}: its dependencies do not end: {shown}")
+    return replace(job, trail=trail, options=replace(job.options, signature=None))
+
+
+def _below(job: Job, way: tuple[str, ...], dependency: Dependency) -> ImageRecord:
+    """A dependency at the end of ``way``; those deeper down have just been fetched with it."""
+    inner = _inner(job, way)
+    if len(way) > 1 and inner.options.pull_policy == "update":
+        inner = replace(inner, options=replace(inner.options, pull_policy="new"))
+    return _dependency(inner, dependency)
 
 
 def _dependency(job: Job, dependency: Dependency) -> ImageRecord:

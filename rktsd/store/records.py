@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rktsd.appc.types import NameValue
 from rktsd.errors import BadInput
@@ -15,7 +16,8 @@ _LAYER = re.compile(r"(sha256|sha512)-[0-9a-f]{64}\Z")
 class ImageRecord:
     """One stored image.
 
-    ``layers`` are layer names, topmost first: an ACI's own, then those of its dependencies.
+    ``layers`` are layer names, topmost first: an ACI's own, then those of its dependencies, or one
+    that is composed of parts of them all.
     ``blobs`` are the digests ("sha256:HEX") that the image keeps from collection. Times are
     nanoseconds since the epoch, ``size`` is in bytes as the image was transferred.
     ``source`` is a canonical text that ``Store.find_source`` finds again; ``verified_by`` says who
@@ -37,6 +39,24 @@ class ImageRecord:
     def label(self, name: str) -> str | None:
         """The value of the label ``name``."""
         return next((label.value for label in self.labels if label.name == name), None)
+
+
+class Part(NamedTuple):
+    """What is taken of the image with this ID for a composed layer.
+
+    ``own`` is the image's pathWhitelist, ``above`` that of the topmost image above it that has one.
+    """
+
+    image: str
+    own: tuple[str, ...]
+    above: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """What lies below an image that has a pathWhitelist, topmost first."""
+
+    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True)

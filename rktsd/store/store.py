@@ -4,7 +4,8 @@
 
     <root>/layers/LAYER/     the tree of a layer, complete and synced when it has that name
     <root>/blobs/            archives as downloaded (IMAGE.aci), blobs of OCI images (SHA-HEX)
-    <root>/images/ID/        manifest, oci-manifest, oci-config; the time of "used" is last use
+    <root>/images/ID/        manifest, oci-manifest, oci-config, parts (of a composed layer); the
+                             time of "used" is last use
     <root>/index             SQLite
     <root>/generation        replaced whenever images are added or removed
     <root>/tmp/              scratch directories of living processes, and leftovers of dead ones
@@ -25,9 +26,11 @@ from typing import TYPE_CHECKING, Self
 from rktsd.errors import BadInput, NotFound, StoreError, TrustError
 from rktsd.host.files import locked, rename_durable, sync_directory, write_atomic
 from rktsd.store.records import (
+    Below,
     Freed,
     ImageRecord,
     Limits,
+    Part,
     blob_name,
     layer_name,
     parse_digest,
@@ -156,7 +159,7 @@ class Store:
         verified_by: str,
         limits: Limits | None = None,
         label: str | None = None,
-        accept: "Callable[[str, ImageManifest], Sequence[str]] | None" = None,
+        accept: "Callable[[str, ImageManifest], Sequence[str] | Below] | None" = None,
     ) -> ImageRecord:
         """Store an ACI, and the archive as it is; one already stored is renewed.
 
@@ -164,10 +167,12 @@ class Store:
         An archive outside the store is copied first, so that it cannot change underneath.
         ``limits`` bounds what it may unpack to, ``label`` names the archive in messages. ``accept``
         is told ID and manifest while nothing is stored yet: it raises what it likes to refuse the
-        image, and returns the layers below the image's own, topmost first. Raises BadInput,
-        Unsupported, StoreError; the store is then as it was.
+        image, and returns the layers below the image's own, topmost first, or for an image with a
+        pathWhitelist what parts lie below it. Raises BadInput, Unsupported, StoreError; the store
+        is then as it was.
         """
         from rktsd.appc.read import image_manifest
+        from rktsd.store.compose import compose, composed_name, parts_json
         from rktsd.store.unpack import unpack
 
         label = archive if label is None else label
@@ -180,13 +185,22 @@ class Store:
             image_id = f"sha512-{unpacked.digest[:64]}"
             manifest = image_manifest(unpacked.manifest, f"{label}: manifest")
             below = accept(image_id, manifest) if accept else ()
+            layers, size, files = (image_id,), unpacked.content, {"manifest": unpacked.manifest}
+            if not isinstance(below, Below):
+                layers = (image_id, *below)
+            if manifest.path_whitelist:
+                parts = (Part(image_id, manifest.path_whitelist, None), *_parts(below))
+                trees, root = {image_id: root}, f"{place}/composed"
+                os.mkdir(root, 0o755)
+                size = compose(self, parts, root, trees=trees)
+                layers, files["parts"] = (composed_name(parts),), parts_json(parts)
             now = time.time_ns()
             record = ImageRecord(
                 id=image_id,
                 name=manifest.name,
                 labels=manifest.labels,
                 kind="aci",
-                layers=(image_id, *below),
+                layers=layers,
                 size=os.stat(blob).st_size,
                 import_time=now,
                 last_used=now,
@@ -195,9 +209,9 @@ class Store:
                 blobs=(f"{image_id}.aci",),
             )
             with self.shared():
-                self._place_layer(root, image_id, size=unpacked.content)
+                self._place_layer(root, layers[0], size=size)
                 self._place_blob(blob, f"{image_id}.aci")
-                return self._put(record, {"manifest": unpacked.manifest})
+                return self._put(record, files)
 
     def import_layer(
         self, archive: str, *, diff_id: str, limits: Limits | None = None, label: str | None = None
@@ -248,7 +262,7 @@ class Store:
     def add_blob(self, path: str, digest: str) -> str:
         """Move the file ``path`` into the store if it has ``digest``; its path there.
 
-        Claimed until ``close`` or an ``add_image`` with it. Raises TrustError, StoreError.
+        ``verified`` files are scratch of this store, written by who checked the digest. Claimed until ``close`` or an ``add_image`` with it. Raises TrustError, StoreError.
         """
         import hashlib
 
@@ -257,7 +271,8 @@ class Store:
         with self.temporary("blob") as blob, _writing(self.root):
             take(self.root, path, blob)
             with open(blob, "rb") as file:
-                actual = hashlib.file_digest(file, algorithm).hexdigest()
+                known = verified and is_ours(self.root, path)
+                actual = expected if known else hashlib.file_digest(file, algorithm).hexdigest()
                 if actual != expected:
                     raise TrustError(f"{path}: digest is {algorithm}:{actual}, not {digest}")
                 os.fsync(file.fileno())
@@ -282,7 +297,7 @@ class Store:
         """
         now = time.time_ns()
         for name in extra or {}:
-            if not _EXTRA.match(name) or name in ("manifest", "used"):
+            if not _EXTRA.match(name) or name in ("manifest", "parts", "used"):
                 raise BadInput(f'image {record.id}: "{name}" cannot be kept beside its manifest')
         moment = record.import_time or now
         record = replace(record, import_time=moment, last_used=record.last_used or moment)
@@ -445,3 +460,11 @@ def _writing(root: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(f"cannot write to the image store {root}: {error.strerror}") from error
+def _parts(below: Sequence[str] | Below) -> tuple[Part, ...]:
+    if isinstance(below, Below):
+        return below.parts
+    if below:
+        raise StoreError("an image with a pathWhitelist lies on parts, not on layers")
+    return ()
+
+

@@ -1,16 +1,18 @@
 """Compare unpacked layers with the archives that they came from, and put right what differs."""
 
 import contextlib
+import functools
 import itertools
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rktsd.errors import NotFound, StoreError, TrustError
+from rktsd.store.compose import compose, parts_from_json
 from rktsd.store.merge import Entry, opened, walk
-from rktsd.store.records import ImageRecord, layer_name
+from rktsd.store.records import ImageRecord, Part, layer_name
 from rktsd.store.store import Store
 
 _SHOWN = 5
@@ -44,12 +46,28 @@ def verify(store: Store, record: ImageRecord) -> Iterator[Verdict]:
     is replaced. Raises StoreError.
     """
     known = _archives(store, record)
+    parts = _parts(store, record)
     for layer in record.layers:
         archive = known.get(layer)
+        if parts:
+            archives = [store.blob_path(f"{part.image}.aci") for part in parts]
+            if all(map(os.path.isfile, archives)):
+                made = functools.partial(compose, store, parts)
+                yield Verdict(layer, archives[0], _check(store, layer, made))
+                continue
         if archive is None or not os.path.isfile(archive.path):
             yield Verdict(layer, None, ())
             continue
-        yield Verdict(layer, archive.path, _check(store, layer, archive))
+        made = functools.partial(_unpack, layer, archive)
+        yield Verdict(layer, archive.path, _check(store, layer, made))
+
+
+def _parts(store: Store, record: ImageRecord) -> tuple[Part, ...]:
+    """What the layer of an image with a pathWhitelist is composed of."""
+    try:
+        return parts_from_json(store.manifest_bytes(record.id, extra="parts"))
+    except NotFound:
+        return ()
 
 
 def _archives(store: Store, record: ImageRecord) -> dict[str, Archive]:
@@ -70,23 +88,29 @@ def _archives(store: Store, record: ImageRecord) -> dict[str, Archive]:
     }
 
 
-def _check(store: Store, layer: str, archive: Archive) -> tuple[str, ...]:
-    from rktsd.store.unpack import unpack
-
-    algorithm, expected = layer.split("-")
+def _check(store: Store, layer: str, make: Callable[[str], int]) -> tuple[str, ...]:
+    """Compare a layer with what ``make`` makes, and replace it if it differs."""
     store.claim(layer)
     with store.temporary("root") as root:
         try:
             os.mkdir(root, 0o755)
         except OSError as error:
             raise StoreError(f"cannot write {root}: {error.strerror}") from error
-        unpacked = unpack(archive.path, root, kind=archive.kind, digest=algorithm)
-        if unpacked.digest[: len(expected)] != expected:
-            raise TrustError(f"{archive.path}: damaged: it is not the archive of layer {layer}")
+        size = make(root)
         found = differences(store.layer_path(layer), root)
         if found:
-            store.replace_layer(root, layer, size=unpacked.content)
+            store.replace_layer(root, layer, size=size)
     return found
+
+
+def _unpack(layer: str, archive: Archive, root: str) -> int:
+    from rktsd.store.unpack import unpack
+
+    algorithm, expected = layer.split("-")
+    unpacked = unpack(archive.path, root, kind=archive.kind, digest=algorithm)
+    if unpacked.digest[: len(expected)] != expected:
+        raise TrustError(f"{archive.path}: damaged: it is not the archive of layer {layer}")
+    return unpacked.content
 
 
 def differences(tree: str, wanted: str) -> tuple[str, ...]:

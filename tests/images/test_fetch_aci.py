@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rktsd.errors import BadInput, FetchError, NotFound, RktError, TrustError, Unsupported
+from rktsd.errors import BadInput, FetchError, NotFound, RktError, TrustError
 from rktsd.images.keystore import add_key
 from rktsd.images.trust import Key
 from tests.images.world import World, discovery_site
@@ -391,14 +391,12 @@ def test_a_dependency_must_be_there_and_be_the_one(world: World) -> None:
         world.aci("example.com/pinned", dependencies=wrong),
         with_dependencies(world, "example.com/lonely", "example.com/missing"),
         with_dependencies(world, "example.com/circle", "example.com/circle"),
-        world.aci("example.com/listed", pathWhitelist=["/etc/motd"]),
     ]
     with world.site(serve(world, *paths)):
         for name, error, message in (
             ("pinned", TrustError, r"dependency example.com/base of example.com/pinned: image ID"),
             ("lonely", FetchError, "missing"),
             ("circle", BadInput, "do not end: example.com/circle -> example.com/circle"),
-            ("listed", Unsupported, "pathWhitelist is not supported"),
         ):
             with pytest.raises(error, match=message):
                 world.fetch(f"example.com/{name}", insecure=["image"])
