@@ -17,6 +17,7 @@ from rktsd.cli import values as read_value
 from rktsd.cli.context import Context
 from rktsd.cli.fetching import fetch_options, pull_policy, report
 from rktsd.cli.parse import AppArguments, Parsed, Values, truth
+from rktsd.cli.progress import Talk, talk
 from rktsd.errors import BadInput, UsageError
 from rktsd.host.files import read_limited
 from rktsd.images.fetch import fetch
@@ -37,20 +38,21 @@ def spec(context: Context, parsed: Parsed, store: Store) -> PodSpec:
     """What is to run, with every image fetched and verified. Raises RktError."""
     _check_ipc(parsed.values)
     policy = pull_policy(parsed.values, default="new")
+    told = talk(report)
     options = pod_options(parsed.values, PodOptions(insecure=context.insecure))
     if parsed.values.last("pod-manifest") is not None:
         manifest = _given_manifest(parsed)
         policy = "never"
     else:
-        manifest, apps = _manifest(context, parsed, store, policy=policy)
+        manifest, apps = _manifest(context, parsed, store, policy=policy, told=told)
         options = replace(options, apps=apps)
     return resolve(
         manifest,
         options,
         store=store,
         paths=context.paths,
-        fetching=fetch_options(context, policy),
-        report=report,
+        fetching=fetch_options(context, policy, watch=told.watch),
+        report=told.report,
     )
 
 
@@ -100,7 +102,7 @@ def _given_manifest(parsed: Parsed) -> PodManifest:
 
 
 def _manifest(
-    context: Context, parsed: Parsed, store: Store, *, policy: str
+    context: Context, parsed: Parsed, store: Store, *, policy: str, told: Talk
 ) -> tuple[PodManifest, dict[str, AppOptions]]:
     values = parsed.values
     if not parsed.apps:
@@ -115,8 +117,12 @@ def _manifest(
     for arguments in parsed.apps:
         overrides = _overrides(arguments)
         mounts = _mounts(arguments, shared, known)
-        fetching = fetch_options(context, policy, app=arguments.values, all_apps=values)
-        record = fetch(arguments.image, store, paths=context.paths, options=fetching, report=report)
+        fetching = fetch_options(
+            context, policy, app=arguments.values, all_apps=values, watch=told.watch
+        )
+        record = fetch(
+            arguments.image, store, paths=context.paths, options=fetching, report=told.report
+        )
         name = _app_name(arguments, record.name)
         if name in options:
             raise UsageError(f'app name "{name}" is used twice', hint="give one of them --name")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from rktsd.cli.context import Context, note
 from rktsd.cli.parse import Parsed, Values
+from rktsd.cli.progress import talk
 from rktsd.errors import UsageError
 from rktsd.images.fetch import POLICIES, FetchOptions
 from rktsd.images.fetch import fetch as fetch_image
@@ -13,6 +14,7 @@ from rktsd.store.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rktsd.images.progress import Watch
     from rktsd.images.trust import Key
 
 _SHORT = len("sha512-") + 32
@@ -23,12 +25,15 @@ def fetch(context: Context, parsed: Parsed) -> int:
     if not parsed.apps:
         raise UsageError("must provide at least one image")
     whole = parsed.values.on("full")
+    told = talk(report)
     policy = pull_policy(parsed.values, default="update")
     with Store.open(context.paths.store, create=True) as store:
         for app in parsed.apps:
-            options = fetch_options(context, policy, app=app.values, all_apps=parsed.values)
+            options = fetch_options(
+                context, policy, app=app.values, all_apps=parsed.values, watch=told.watch
+            )
             record = fetch_image(
-                app.image, store, paths=context.paths, options=options, report=report
+                app.image, store, paths=context.paths, options=options, report=told.report
             )
             sys.stdout.write(f"{record.id if whole else record.id[:_SHORT]}\n")
             sys.stdout.flush()
@@ -58,7 +63,12 @@ def pull_policy(values: Values, *, default: str) -> str:
 
 
 def fetch_options(
-    context: Context, policy: str, *, app: Values | None = None, all_apps: Values | None = None
+    context: Context,
+    policy: str,
+    *,
+    app: Values | None = None,
+    all_apps: Values | None = None,
+    watch: "Watch | None" = None,
 ) -> FetchOptions:
     """How to fetch, by the global flags and those of an app; keys are asked about on a terminal."""
     ask = sys.stdin.isatty() and sys.stderr.isatty()
@@ -70,6 +80,7 @@ def fetch_options(
         or (all_apps.last("platform") if all_apps else None),
         trust_keys_from_https=context.trust_keys_from_https,
         confirm=ask_about(None) if ask else None,
+        watch=watch,
     )
 
 

@@ -1,0 +1,70 @@
+"""``rkt fetch`` as people see it: bars on a terminal, plain lines in a file."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.images.test_transport import URL
+from tests.images.world import World
+from tests.material.versions import Version
+
+RKT = Path(__file__).parents[2] / "packaging" / "rkt"
+
+
+def command(world: World) -> list[str]:
+    paths = world.paths
+    options = [
+        f"--dir={paths.data}",
+        f"--system-config={paths.system_config}",
+        f"--local-config={paths.local_config}",
+        "--insecure-options=image",
+    ]
+    return [sys.executable, str(RKT), *options, "fetch", URL]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "TERM": "xterm", "PYTHONPATH": str(RKT.parents[1])}
+
+
+def slow(world: World) -> Version:
+    """An image that comes in pieces, with a pause after each."""
+    body = Path(world.aci(files={"var/noise": os.urandom(200_000).hex()})).read_bytes()
+    world.settings(retry_delay=0.15, retries=2)
+    return Version(body, cuts=[len(body) // 4, len(body) // 4])
+
+
+def test_a_terminal_gets_bars_that_go_away(world: World) -> None:
+    master, slave = pty.openpty()
+    with world.site({"/a.aci": slow(world)}):
+        done = subprocess.run(
+            command(world), env=environment(), stdout=subprocess.PIPE, stderr=slave, check=False
+        )
+    os.close(slave)
+    shown = b""
+    try:
+        while part := os.read(master, 65536):
+            shown += part
+    except OSError:
+        pass  # How Linux says that a terminal's other side is closed.
+    os.close(master)
+    assert done.returncode == 0, shown
+    assert done.stdout.startswith(b"sha512-")
+    text = shown.decode()
+    assert "a.aci" in text
+    assert " 25% of " in text
+    # The last thing done to a bar is to remove it.
+    assert "%" not in text.rpartition("\x1b[J")[2]
+
+
+def test_a_file_gets_lines(world: World) -> None:
+    with world.site({"/a.aci": slow(world)}):
+        done = subprocess.run(
+            command(world), env=environment(), capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("image: ") for line in lines)
+    assert "\x1b" not in done.stderr
+    assert sum("going on after" in line for line in lines) == 2
