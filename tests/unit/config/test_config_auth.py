@@ -175,3 +175,12 @@ def test_a_domain_and_a_registry_may_have_one_name(tmp_path: Path) -> None:
     auth = read(tmp_path)
     assert auth.for_host("a.example") == Basic("web", "pw")
     assert auth.for_registry("a.example") == Basic("me", "söcret")
+
+
+def test_the_example_of_the_manual_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "man" / "rktsd-images.7.rst").read_text()
+    found = re.search(r'^    \{\n        "rktKind".*?^    \}', text, re.M | re.S)
+    assert found
+    path = write(tmp_path, "example.json")
+    path.write_text(found[0])
+    assert set(read(tmp_path).hosts) == {"example.com", "images.example.com:8443"}

@@ -5,6 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from docutils import nodes
+from docutils.core import publish_doctree
 
 from rktsd.config.settings import FETCH, Settings, read_settings
 from rktsd.errors import BadInput
@@ -30,6 +32,36 @@ def test_a_later_file_overrides_key_by_key(tmp_path: Path) -> None:
     write(tmp_path / "etc", "[fetch]\nretries = 0\nlongest-wait = 5\n")
     found = read_settings([str(tmp_path / "usr"), str(tmp_path / "etc")])
     assert found == Settings(simple_discovery=True, retries=0, retry_delay=0.25, longest_wait=5.0)
+
+
+def page(section: str) -> nodes.section:
+    path = Path(__file__).parents[3] / "man" / "rktsd.toml.5.rst"
+    document = publish_doctree(path.read_text(), settings_overrides={"halt_level": 2})
+    for found in document.findall(nodes.section):
+        if found[0].astext() == section:
+            return found
+    raise AssertionError(section)
+
+
+def test_the_page_has_every_setting_with_its_default() -> None:
+    told = {}
+    for item in page("SETTINGS").findall(nodes.definition_list_item):
+        default = re.search(r"The\s+default\s+is\s+([a-z0-9.]+?)\.?(\s|$)", item[1].astext())
+        assert default, item.astext()
+        told[item[0].astext()] = default[1]
+    settings = Settings()
+    assert told == {
+        key: str(getattr(settings, key.replace("-", "_"))).lower().removesuffix(".0")
+        for key in FETCH
+    }
+
+
+def test_the_example_of_the_page_is_read(tmp_path: Path) -> None:
+    (example,) = page("EXAMPLE").findall(nodes.literal_block)
+    write(tmp_path, example.astext())
+    assert read_settings([str(tmp_path)]) == Settings(
+        simple_discovery=True, retries=20, longest_wait=300.0, minimum_rate=100
+    )
 
 
 @pytest.mark.parametrize(
