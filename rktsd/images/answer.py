@@ -15,7 +15,10 @@ from rktsd.images.digests import Check
 from rktsd.images.reasons import network_errors
 
 PAGE_TIME = 60.0
-CHUNK = 1 << 20
+# What TLS gives at once; to ask for more costs the memory of it every time.
+CHUNK = 16 << 10
+_ENOUGH = 256 << 10
+_SOON = 0.1
 
 
 class CutOff(FetchError):
@@ -95,8 +98,29 @@ class Answer:
         """The raw body: what was signed and hashed are the bytes as they were sent.
 
         Raises TooLarge when it has more than ``limit`` bytes, CutOff when it ends early or comes
-        more slowly than the settings say, whatever the server does to seem alive.
+        more slowly than the settings say, whatever the server does to seem alive; not before all
+        that came was handed out.
         """
+        held: list[bytes] = []
+        size, since = 0, time.monotonic()
+        pieces = self._pieces(limit, chunk)
+        while True:
+            try:
+                piece = next(pieces, b"")
+            except CutOff:
+                yield b"".join(held)
+                raise
+            held.append(piece)
+            size += len(piece)
+            # A piece is too little for a write, and a hash, of its own.
+            if not piece or size >= _ENOUGH or time.monotonic() - since > _SOON:
+                yield b"".join(held)
+                held.clear()
+                size, since = 0, time.monotonic()
+            if not piece:
+                return
+
+    def _pieces(self, limit: int, chunk: int) -> Iterator[bytes]:
         promised = self.length
         if promised is not None and promised > limit:
             raise TooLarge(f"{self.url}: {promised} bytes are more than the limit of {limit}")

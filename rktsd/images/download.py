@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from rktsd.config.settings import Settings
 from rktsd.errors import StoreError, TrustError
-from rktsd.images.answer import CHUNK, Answer, CutOff, TooLarge
+from rktsd.images.answer import Answer, CutOff, TooLarge
 from rktsd.images.digests import Check
 from rktsd.images.progress import Watch, unwatched
 from rktsd.store.partial import Partial, partial
 
 Ask = Callable[[Mapping[str, str], frozenset[int]], AbstractContextManager[Answer]]
 _WHOLE, _PART, _NO_SUCH_PART = 200, 206, 416
+_BLOCK = 1 << 20
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:([0-9]{1,18})|\*)\Z")
 
 
@@ -102,7 +103,7 @@ def _append(url: str, place: Partial, answer: Answer, way: _Way) -> Mapping[str,
     try:
         with open(place.body, "ab+", buffering=0) as file, way.watch(url, total) as moved:
             file.seek(0)
-            while check and (part := file.read(CHUNK)):
+            while check and (part := file.read(_BLOCK)):
                 check.update(part)
             moved(size)
             for part in answer.parts(way.limit - size):
