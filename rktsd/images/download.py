@@ -1,5 +1,6 @@
 """Large files: gone on with where they were cut off, and only when they are still the same."""
 
+import email.utils
 import os
 import re
 import time
@@ -139,4 +140,13 @@ def validator_of(headers: Mapping[str, str]) -> str | None:
     if re.fullmatch(r'"[!#-~]{1,1000}"', etag):
         return etag
     modified = headers.get("Last-Modified", "")
-    return modified if re.fullmatch(r"[A-Za-z0-9 ,:+-]{1,100}", modified) else None
+    return modified if _settled(modified, headers.get("Date", "")) else None
+
+
+def _settled(modified: str, date: str) -> bool:
+    """Whether no second version can have the same time of change (RFC 9110, 8.8.2.2)."""
+    try:
+        changed = email.utils.parsedate_to_datetime(modified)
+        return (email.utils.parsedate_to_datetime(date) - changed).total_seconds() >= 1
+    except (ValueError, TypeError, OverflowError):
+        return False

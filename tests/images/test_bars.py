@@ -1,13 +1,18 @@
-"""``rkt fetch`` as people see it: bars on a terminal, plain lines in a file."""
+"""``rkt fetch`` as people see it: bars on a terminal, plain lines in a file, an end by ^C."""
 
 import os
 import pty
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+import pytest
 
 from tests.images.test_transport import URL
 from tests.images.world import World
+from tests.material.servers import Answer, Request
 from tests.material.versions import Version
 
 RKT = Path(__file__).parents[2] / "packaging" / "rkt"
@@ -68,3 +73,35 @@ def test_a_file_gets_lines(world: World) -> None:
     assert all(line.startswith("image: ") for line in lines)
     assert "\x1b" not in done.stderr
     assert sum("going on after" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_fetch_that_was_killed_is_gone_on_with(world: World, number: signal.Signals) -> None:
+    """Whatever ends it: what came is kept, nothing else is in the way, a collection removes all."""
+    body = Path(world.aci(files={"var/noise": os.urandom(200_000).hex()})).read_bytes()
+    version = Version(body, cuts=[100_000])
+    stuck, go = threading.Event(), threading.Event()
+
+    def stop(request: Request) -> Answer:
+        if version.asked and not stuck.is_set():
+            stuck.set()
+            go.wait(30)
+        return version(request)
+
+    with world.site({"/a.aci": stop}):
+        fetching = subprocess.Popen(
+            command(world), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert stuck.wait(30)
+        fetching.send_signal(number)
+        _, complaint = fetching.communicate(timeout=30)
+        go.set()
+        assert fetching.returncode != 0
+        assert b"Traceback" not in complaint
+        version.asked.clear()
+        done = subprocess.run(command(world), env=environment(), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "bytes=100000-" in version.asked
+    assert None not in version.asked
+    world.store.collect()
+    assert os.listdir(f"{world.paths.store}/tmp") == []

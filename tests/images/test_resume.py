@@ -1,6 +1,8 @@
 """Downloads that break off: gone on with, begun anew when the file is another, never mixed up."""
 
+import email.utils
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -134,7 +136,15 @@ def test_the_rest_of_a_shorter_file(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("etag", "headers"), [(None, {}), ('W/"weak"', {}), ('"one"', {"Accept-Ranges": "none"})]
+    ("etag", "headers"),
+    [
+        (None, {}),
+        ('W/"weak"', {}),
+        ('"one"', {"Accept-Ranges": "none"}),
+        # Changed in this very second: it may change again without another time.
+        (None, {"Last-Modified": email.utils.formatdate(time.time() + 3600, usegmt=True)}),
+        (None, {"Last-Modified": "yesterday"}),
+    ],
 )
 def test_nothing_is_kept_of_files_without_versions(
     world: World, etag: str | None, headers: dict[str, str]
