@@ -96,14 +96,25 @@ def gc(context: Context, parsed: Parsed) -> int:
     return problems[0].exit_code if problems else 0
 
 
+def _check_time(flag: str, text: str) -> None:
+    """Raise UsageError for what systemd does not take for a time (systemd.time(7))."""
+    from rktsd.host.process import run
+
+    if run(["systemd-analyze", "timestamp", "--", text], check=False).returncode != 0:
+        raise UsageError(f'--{flag}: "{text}" is not a time', hint="see man 7 systemd.time")
+
+
 def logs(context: Context, parsed: Parsed) -> int:
     """Become journalctl, which has it all."""
     from rktsd.host.process import replace
 
     if len(parsed.arguments) != 1:
         raise UsageError("must provide one pod UUID or name")
-    place = query.find(context.paths, parsed.arguments[0])
     values = parsed.values
+    times = {flag: values.last(flag) or "" for flag in ("since", "until") if flag in values}
+    for flag, text in times.items():
+        _check_time(flag, text)
+    place = query.find(context.paths, parsed.arguments[0])
     command = ["journalctl", "--output=short", "--quiet"]
     if not os.isatty(1):
         command.append("--no-pager")
@@ -116,7 +127,7 @@ def logs(context: Context, parsed: Parsed) -> int:
         command.append("--no-tail")
     if values.on("follow"):
         command.append("--follow")
-    command += [f"--{flag}={values.last(flag)}" for flag in ("since", "until") if flag in values]
+    command += [f"--{flag}={text}" for flag, text in times.items()]
     by_name = place.name is not None and place.name == parsed.arguments[0]
     command.append(f"RKT_POD={place.name}" if by_name else f"RKT_POD_UUID={place.uuid}")
     app = values.last("app")

@@ -8,7 +8,7 @@ from rktsd.cli import commands, flags
 from rktsd.cli.commands import COMMANDS, Command
 from rktsd.cli.context import context, explain, note, require_root
 from rktsd.cli.parse import leading, parse
-from rktsd.errors import RktError, UsageError
+from rktsd.errors import RktError, Unsupported, UsageError
 
 FAILURE = 254
 NO_COMMAND = 2
@@ -111,6 +111,7 @@ def _asks_for_help(arguments: Sequence[str], command: Command) -> bool:
 
 def _find(arguments: Sequence[str], at: int) -> tuple[str, int]:
     """The command meant at ``at`` and the place behind its name."""
+    _refuse_absent(arguments[at:])
     name = _complete(arguments[at], [each for each in COMMANDS if " " not in each], "")
     at += 1
     below = [each.partition(" ")[2] for each in COMMANDS if each.startswith(f"{name} ")]
@@ -118,6 +119,18 @@ def _find(arguments: Sequence[str], at: int) -> tuple[str, int]:
         name = f"{name} {_complete(arguments[at], below, f'{name} ')}"
         at += 1
     return name, at
+
+
+def _refuse_absent(words: Sequence[str]) -> None:
+    """Say of commands that rkt has what to use instead."""
+    if words[0] in COMMANDS:
+        return
+    from rktsd.cli.absent import ABSENT
+
+    for name in (" ".join(words[:2]), words[0]):
+        if name in ABSENT:
+            hint = ABSENT[name]
+            raise Unsupported(f'"{name}" is a command of rkt that this version lacks', hint=hint)
 
 
 def _complete(word: str, names: Sequence[str], group: str) -> str:

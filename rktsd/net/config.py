@@ -46,7 +46,8 @@ def networks(paths: Paths, wanted: Sequence[str]) -> list[NetworkConfig]:
         return list(known.values())
     missing = [name for name in args if name not in known]
     if missing:
-        raise NotFound(f"networks not found: {', '.join(missing)}")
+        hint = f"there are default, default-restricted, and files in {paths.local_config}/net.d"
+        raise NotFound(f"networks not found: {', '.join(missing)}", hint=hint)
     return [net._replace(args=args[name]) for name, net in known.items() if name in args]
 
 

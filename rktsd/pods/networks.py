@@ -23,12 +23,21 @@ def record(directory: str, attachments: Sequence[Attachment]) -> None:
             "ifName": each.interface,
             "ip": each.ip4 or each.ip6,
             "prefix": each.prefix,
+            "mask": _mask(each.prefix) if each.ip4 else None,
             "hostIP": each.gateway,
             "mac": each.mac,
         }
         for each in attachments
     ]
     write(f"{directory}/net-info.json", json.dumps(rows))
+
+
+def _mask(prefix: int | None) -> str | None:
+    """``255.255.0.0``, as rkt has it."""
+    if prefix is None:
+        return None
+    bits = (1 << 32) - (1 << (32 - prefix))
+    return ".".join(str(bits >> shift & 0xFF) for shift in (24, 16, 8, 0))
 
 
 def load(directory: str) -> list[dict[str, Any]]:

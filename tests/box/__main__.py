@@ -11,7 +11,11 @@ from tests.box.box import Box, BoxError, CommandError
 
 def _bind(text: str) -> tuple[str, str]:
     source, _, target = text.partition(":")
-    return source, target or os.path.abspath(source)
+    target = target or os.path.abspath(source)
+    if f"{os.path.normpath(target)}/".startswith(("/tmp/", "/run/")):
+        reason = f"{target} would be hidden by the box's own /tmp or /run: write {source}:/mnt"
+        raise argparse.ArgumentTypeError(reason)
+    return source, target
 
 
 def _parser() -> argparse.ArgumentParser:

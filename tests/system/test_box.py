@@ -438,3 +438,11 @@ def run_pytest(file: str, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider"]
     command += ["--rootdir", os.path.dirname(file), *options, file]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("target", ["/tmp/here", "/run/../tmp/here", "/run"])
+def test_binds_that_nobody_would_see_are_refused(target: str) -> None:
+    command = [*CLI, "run", f"--bind=/etc:{target}", "--", "true"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{target} would be hidden by the box's own /tmp or /run: write /etc:/mnt" in done.stderr

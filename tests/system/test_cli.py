@@ -561,3 +561,11 @@ def test_an_app_that_was_restarted_runs(cli: Box, make_pod: MakePod) -> None:
     (status,) = json.loads(good(cli, "list", "--format=json"))
     assert status["apps"][0]["state"] == "running"
     assert "exit_code" not in status["apps"][0]
+
+
+def test_what_to_use_instead_of_enter(cli: Box, make_pod: MakePod) -> None:
+    make_pod("web", 'network = "none"\n' + app("one", SERVE)).start()
+    said = rkt(cli, "enter", "web").stderr
+    command = said.partition(": nsenter")[2].rpartition(", which")[0].replace("POD", "web")
+    done = cli.run(["sh", "-c", f"nsenter{command} -c 'hostname; cat /proc/1/comm; exit 3'"])
+    assert (done.returncode, done.stdout) == (3, "web\nsh\n")

@@ -125,6 +125,10 @@ def test_version_of_appc_is_the_one_that_manifests_get() -> None:
          'fetch: --pull-policy: "often" is not one of new, update, never'),
         (["trust"], "trust: --prefix or --root required"),
         (["trust", "--prefix=a", "--root"], "trust: --prefix and --root cannot be combined"),
+        (["logs", "--since=foo", "web"],
+         'logs: --since: "foo" is not a time (see man 7 systemd.time)'),
+        (["logs", "--since=-1h", "--until=", "web"],
+         'logs: --until: "" is not a time (see man 7 systemd.time)'),
         (["logs"], "logs: must provide one pod UUID or name"),
         (["status", "a", "b"], "status: exactly one pod has to be given"),
         (["status"], "status: exactly one pod has to be given"),
@@ -240,3 +244,28 @@ def test_debug_shows_causes(capsys: Capture, tmp_path: Path) -> None:
     first, second = err.splitlines()
     assert first == f"list: cannot read {tmp_path}/pods/embryo: Not a directory"
     assert second.startswith("  └─NotADirectoryError: ")
+
+
+RKT_1_30 = (
+    "api-service, app add, app exec, app list, app rm, app sandbox, app start, app status,"
+    " app stop, attach, cat-manifest, completion, config, enter, export, fetch, gc,"
+    " image cat-manifest,"
+    " image export, image extract, image fetch, image gc, image list, image render, image rm,"
+    " image verify, list, metadata-service, prepare, rm, run, run-prepared, status, stop, trust,"
+    " version"
+).split(", ")
+
+
+def test_every_command_of_rkt_is_here_or_refused(capsys: Capture) -> None:
+    from rktsd.cli.absent import ABSENT
+
+    assert not set(ABSENT) & set(COMMANDS)
+    for name in RKT_1_30:
+        if name in COMMANDS:
+            continue
+        status, out, err = _rkt(capsys, *name.split(), "5bc0")
+        assert (status, out) == (254, "")
+        assert err == (
+            f'rkt: "{name}" is a command of rkt that this version lacks ({ABSENT[name]})\n'
+        )
+        assert _rkt(capsys, "help", *name.split())[0] == 254

@@ -111,7 +111,7 @@ def test_the_rest_are_networks(wanted: list[str]) -> None:
 
 
 def test_unknown_networks_are_listed(paths: Paths) -> None:
-    with pytest.raises(NotFound, match=r"^networks not found: lab, dmz$"):
+    with pytest.raises(NotFound, match=r"^networks not found: lab, dmz \(there are .*/net\.d\)$"):
         networks(paths, ["lab", "default", "dmz"])
 
 
