@@ -49,7 +49,7 @@ class Answer:
     def length(self) -> int | None:
         """The bytes that the body has by the server's word, None when it gave none."""
         length = self.headers.get("Content-Length", "")
-        return int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+        return int(length) if re.fullmatch("[0-9]{1,100}", length) else None
 
     def read(self, limit: int) -> bytes:
         """The whole body. Raises FetchError when it is larger than ``limit`` bytes or too slow."""

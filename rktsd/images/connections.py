@@ -19,6 +19,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from rktsd.errors import BadInput
 from rktsd.images.reasons import TooLate, reason
 
+SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def system_authorities() -> str | None:
+    """The file with the authorities that this system trusts, where it is as in Debian."""
+    return SYSTEM_CAS if os.path.exists(SYSTEM_CAS) else None
+
 
 class Session(requests.Session):
     """Redirects are ours: requests reads their bodies to the end even when told to leave them."""
@@ -38,7 +45,7 @@ class Adapter(requests.adapters.HTTPAdapter):
         self._pools = _pools(patience)
         self._more: dict[str, Any] = {}
         if files:
-            context = ssl.create_default_context()
+            context = ssl.create_default_context(cafile=system_authorities())
             for path in files:
                 try:
                     context.load_verify_locations(path)
@@ -46,6 +53,13 @@ class Adapter(requests.adapters.HTTPAdapter):
                     raise BadInput(f"{path}: not a PEM certificate: {reason(error)}") from error
             self._more["ssl_context"] = context
         super().__init__()
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        if not self._more:
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]  # stubs
+            return
+        # The context has the system's authorities: they need not be read once more.
+        conn.cert_reqs = "CERT_REQUIRED"
 
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = False, **keywords: Any

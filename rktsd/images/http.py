@@ -8,7 +8,6 @@ import contextlib
 import email.utils
 import glob
 import http.cookiejar
-import os
 import random
 import re
 import threading
@@ -26,14 +25,13 @@ from rktsd.config.auth import Auth, Aws, read_auth
 from rktsd.config.settings import read_settings
 from rktsd.errors import Absent, FetchError
 from rktsd.images.answer import Answer
-from rktsd.images.connections import Adapter, Session
+from rktsd.images.connections import Adapter, Session, system_authorities
 from rktsd.images.reasons import network_errors
 from rktsd.paths import Paths
 
 __all__ = ["Answer", "Client"]
 
 MAX_REDIRECTS = 10
-SYSTEM_CAS = "/etc/ssl/certs/ca-certificates.crt"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (429, 500, 502, 503, 504)
 _ABSENT = (404, 410)
@@ -234,7 +232,7 @@ class Client:
             # What the user asked for needs no warning at every request.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
             return False
-        return SYSTEM_CAS if os.path.exists(SYSTEM_CAS) else True
+        return system_authorities() or True
 
     def _prepare_host(self, netloc: str, port: int | None) -> None:
         """Give connections to a host the certificates that the administrator set for it."""

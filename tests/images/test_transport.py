@@ -59,6 +59,12 @@ def test_endless_and_oversized_bodies_are_cut_off(world: World) -> None:
     assert "100001 bytes are more than the limit" in answers(world, {"/a.aci": large})
 
 
+@pytest.mark.parametrize("length", ["9" * 30, "9" * 100])
+def test_sizes_that_no_disk_has(world: World, length: str) -> None:
+    absurd = Answer(b"x", length=int(length))
+    assert "bytes are more than the limit" in answers(world, {"/a.aci": absurd})
+
+
 def test_a_body_that_ends_early_is_no_image(world: World) -> None:
     cut = Answer(b"x" * 50, length=60)
     assert answers(world, {"/a.aci": cut}).startswith(f"{URL}: ended after 50 of 60 bytes")
@@ -128,6 +134,17 @@ def test_a_certificate_for_another_name_is_refused(world: World) -> None:
                 world.fetch(URL, insecure=["image"])
     finally:
         del os.environ["REQUESTS_CA_BUNDLE"]
+
+
+def test_an_authority_of_ones_own_leaves_others_unknown(world: World) -> None:
+    stranger = issue(make_ca(world.directory / "strangers"), ["example.com"])
+    with (
+        HttpsSite({"/a.aci": b""}, stranger, port=443) as site,
+        world.store_unchanged(),
+        pytest.raises(FetchError, match="certificate not accepted: "),
+    ):
+        world.fetch(URL, insecure=["image"])
+    assert site.requests == []
 
 
 def test_authorities_hold_for_host_and_port(world: World) -> None:
