@@ -220,13 +220,14 @@ def _escaped(value: str) -> str:
     return quote(value, safe="!\"#$&'()*+/;<=>?@[\\]^`{|}")
 
 
-def parse_image_name(text: str, *, where: str = "image name") -> ImageName:
+def parse_image_name(text: str, *, where: str | None = None) -> ImageName:
     """Read ``NAME[:VERSION][,LABEL=VALUE...]``; values may hold ``%XX`` escapes (``%2C``).
 
-    A colon may stand only after the name. Raises BadInput.
+    A colon may stand only after the name. Raises BadInput, beginning with ``where`` or the text.
     """
     from urllib.parse import unquote
 
+    where = where or f"image name {shown(text)}"
     head, *pairs = text.split(",")
     name, colon, version = head.partition(":")
     check_ac_identifier(name, where)

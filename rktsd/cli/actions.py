@@ -7,7 +7,7 @@ from rktsd.cli.arguments import none, pods, span
 from rktsd.cli.context import Context, require_systemd
 from rktsd.cli.parse import Parsed
 from rktsd.errors import NotFound, RktError, SystemdError, UsageError
-from rktsd.pods import query
+from rktsd.pods import cache, query
 from rktsd.systemd.names import pod_unit
 
 
@@ -51,7 +51,11 @@ def _stop(context: Context, pod: str, force: bool) -> None:
     with Bus() as bus:
         if force:
             kill(bus, context.paths, place.pod)
-        result = bus.wait(bus.stop(pod_unit(place.pod)))
+        try:
+            result = bus.wait(bus.stop(pod_unit(place.pod)))
+        except SystemdError as error:
+            hint = "only root may stop pods" if os.geteuid() else None
+            raise SystemdError(f"{pod_unit(place.pod)}: {error}", hint=hint) from error
     if result != "done":
         raise SystemdError(f'pod "{place.uuid}" could not be stopped: the job ended as {result}')
     sys.stdout.write(f'"{place.uuid}"\n')
@@ -85,6 +89,7 @@ def gc(context: Context, parsed: Parsed) -> int:
     mark_only = parsed.values.on("mark-only")
     problems = collect(context.paths, ages, mark_only=mark_only, say=context.note)
     if not mark_only:
+        cache.forget_orphans(context.paths)
         try:
             free_images(context.paths, Store.open(context.paths.store), warn=context.note)
         except NotFound:

@@ -28,6 +28,13 @@ from rktsd.pods.spec import PodSpec
 from rktsd.store.store import Store
 
 _MUTABLE = NameValue("coreos.com/rkt/stage1/mutable", "false")
+# Flags that are called otherwise than the fields of a pod file.
+_FLAGS = {
+    "working-directory": "working-dir",
+    "user-annotations": "user-annotation",
+    "user-labels": "user-label",
+}
+
 _NOT_WITH_MANIFEST = (
     "volume", "mount", "port", "inherit-env", "set-env", "set-env-file", "store-only", "no-store",
     "platform",
@@ -199,7 +206,13 @@ def _overrides(arguments: AppArguments) -> AppOverrides:
         given[f"{flag}s"] = read_value.pairs(values.get(flag, []), flag)
     from rktsd.appc.cursor import Cursor
 
-    found = overrides_at(Cursor(f"image {arguments.image}", "", given))
+    source = f"image {arguments.image}"
+    try:
+        found = overrides_at(Cursor(source, "", given))
+    except BadInput as error:
+        field, _, problem = str(error).removeprefix(f"{source}: ").partition(": ")
+        name = field.partition("[")[0]
+        raise UsageError(f"{source}: --{_FLAGS.get(name, name)}: {problem}") from error
     return replace(found, isolators=read_value.app_isolators(values))
 
 

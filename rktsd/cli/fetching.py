@@ -1,12 +1,14 @@
 """``rkt fetch``, and fetching as other commands do it."""
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from rktsd.cli.context import Context, note
 from rktsd.cli.parse import Parsed, Values
 from rktsd.cli.progress import talk
-from rktsd.errors import UsageError
+from rktsd.errors import StoreError, UsageError
 from rktsd.images.fetch import POLICIES, FetchOptions
 from rktsd.images.fetch import fetch as fetch_image
 from rktsd.pods.options import expand_insecure
@@ -32,12 +34,24 @@ def fetch(context: Context, parsed: Parsed) -> int:
             options = fetch_options(
                 context, policy, app=app.values, all_apps=parsed.values, watch=told.watch
             )
-            record = fetch_image(
-                app.image, store, paths=context.paths, options=options, report=told.report
-            )
+            with _hint_at_root():
+                record = fetch_image(
+                    app.image, store, paths=context.paths, options=options, report=told.report
+                )
             sys.stdout.write(f"{record.id if whole else record.id[:_SHORT]}\n")
             sys.stdout.flush()
     return 0
+
+
+@contextlib.contextmanager
+def _hint_at_root() -> Iterator[None]:
+    """What is unpacked gets the owners that the image says, and only root can give them."""
+    try:
+        yield
+    except StoreError as error:
+        if os.geteuid() == 0:
+            raise
+        raise StoreError(str(error), hint="to store an image needs root") from error
 
 
 def report(message: str) -> None:

@@ -184,12 +184,12 @@ def cat_manifest(context: Context, parsed: Parsed) -> int:
     return 0
 
 
-def print_manifest(data: bytes, values: Values) -> None:
-    """A manifest as it is stored, or indented."""
+def print_manifest(data: bytes, values: Values, *, source: str = "manifest") -> None:
+    """A manifest as it is stored, or indented. Raises BadInput, naming ``source``."""
     from rktsd.appc.cursor import decode_json
 
     pretty = values.last("pretty-print")
     if pretty is not None and not truth(pretty, "pretty-print"):
         sys.stdout.write(data.decode("utf-8", "replace").rstrip("\n") + "\n")
         return
-    sys.stdout.write(table.as_json(decode_json(data, "manifest").value, "json-pretty"))
+    sys.stdout.write(table.as_json(decode_json(data, source).value, "json-pretty"))

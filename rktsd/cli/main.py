@@ -50,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return FAILURE
     except OSError as error:
-        _drop_output()
         where = f"{error.filename}: " if error.filename else ""
+        if not _drop_output() and not where:
+            where = "standard output: "
         note(name, f"{where}{error.strerror or error}")
         return FAILURE
     except RecursionError:
@@ -160,8 +161,11 @@ def _print_help(words: Sequence[str]) -> None:
     sys.stdout.write(help.explain(name, command) if command.function else help.overview(name))
 
 
-def _drop_output() -> None:
-    """What cannot be written now cannot be at exit, where the interpreter tries once more."""
+def _drop_output() -> bool:
+    """Whether what was printed could be written.
+
+    If not, it cannot be at exit either, where the interpreter tries once more: it is dropped.
+    """
     import os
 
     try:
@@ -169,7 +173,8 @@ def _drop_output() -> None:
     except OSError:
         pass
     else:
-        return
+        return True
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
+    return False

@@ -222,5 +222,6 @@ def cat_manifest(context: Context, parsed: Parsed) -> int:
     from rktsd.host.files import read_limited
 
     place = query.find(context.paths, one_pod(parsed))
-    print_manifest(read_limited(f"{place.directory}/pod", 16 << 20), parsed.values)
+    path = f"{place.directory}/pod"
+    print_manifest(read_limited(path, 16 << 20), parsed.values, source=path)
     return 0

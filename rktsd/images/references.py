@@ -98,11 +98,21 @@ def parse_reference(text: str, *, is_file: Callable[[str], bool]) -> Reference:
         return _layout(text, rest)
     if scheme in (Kind.OCI_ARCHIVE, Kind.DOCKER_ARCHIVE):
         return _archive(text, Kind(scheme), rest)
+    if rest.startswith("//"):
+        raise _unknown_scheme(text, scheme)
     if is_file(text):
         return Reference(Kind.FILE, text, text)
     if ":" not in text and ("./" in text or text.endswith(".aci")):
         return Reference(Kind.FILE, text, text)
     return Reference(Kind.NAME, text, text)
+
+
+def _unknown_scheme(text: str, scheme: str) -> BadInput:
+    from difflib import get_close_matches
+
+    close = get_close_matches(scheme, ("docker", "https", "file"), n=1)
+    hint = f"did you mean {close[0]}://?" if close else "known are docker, https, http and file"
+    return BadInput(f"image reference {text!r}: unknown scheme {scheme}", hint=hint)
 
 
 def for_platform(reference: Reference, wanted: Platform) -> Reference:

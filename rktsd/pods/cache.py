@@ -5,11 +5,14 @@ Kept under /run: an upgrade of the machine or a reboot starts afresh. Hot path.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
 from rktsd import __version__
+from rktsd.errors import NotFound, RktError
 from rktsd.host.files import write_atomic
+from rktsd.pods.locate import find_pod_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +51,21 @@ def save(paths: Paths, pod: str, compiled: Compiled, *, file: str, text: bytes) 
     os.makedirs(os.path.dirname(_path(paths, pod)), 0o700, exist_ok=True)
     entry = {"key": _key(paths, file, text), "compiled": compiled}
     write_atomic(_path(paths, pod), json.dumps(entry), mode=0o600, durable=False)
+
+
+def forget_orphans(paths: Paths) -> None:
+    """Remove the compiled forms of pods whose pod file is gone."""
+    directory = f"{paths.run}/plans"
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(directory):
+            try:
+                find_pod_file(paths, name.removesuffix(".json"))
+            except NotFound:
+                # Whoever begins a run of it right now writes it anew, if at all.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{directory}/{name}")
+            except RktError:
+                continue
 
 
 def _key(paths: Paths, file: str, text: bytes) -> list[str]:

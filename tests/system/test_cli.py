@@ -526,6 +526,11 @@ def test_the_group_may_look(cli: Box, member: str) -> None:
         done = cli.run(["su", member, "-c", f"rkt {command}"])
         assert done.returncode == 254
         assert done.stderr.endswith(": cannot run as unprivileged user\n")
+    path = cli.shell("ls /var/tmp/*busybox*.aci").split()[0]
+    command = f"rkt --dir=/tmp/own --insecure-options=image fetch {path}"
+    done = cli.run(["su", member, "-c", command])
+    assert done.returncode == 254
+    assert "needs root" in done.stderr.splitlines()[-1]
     done = cli.run(["su", "stranger", "-c", "rkt list"])
     assert done.returncode == 254
     assert "Permission denied" in done.stderr
@@ -569,3 +574,12 @@ def test_what_to_use_instead_of_enter(cli: Box, make_pod: MakePod) -> None:
     command = said.partition(": nsenter")[2].rpartition(", which")[0].replace("POD", "web")
     done = cli.run(["sh", "-c", f"nsenter{command} -c 'hostname; cat /proc/1/comm; exit 3'"])
     assert (done.returncode, done.stdout) == (3, "web\nsh\n")
+
+
+def test_only_root_stops(cli: Box, make_pod: MakePod, member: str) -> None:
+    make_pod("web", 'network = "none"\n' + app("one", SERVE)).start()
+    done = cli.run(["su", member, "-c", "rkt stop web"])
+    assert done.returncode == 254
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("stop: rkt@web.service: ")
+    assert line.endswith("(only root may stop pods)")

@@ -199,6 +199,11 @@ def test_bad_image_names(text: str, reason: str) -> None:
         names.parse_image_name(text)
 
 
+def test_bad_image_names_are_named() -> None:
+    with pytest.raises(BadInput, match=r'^image name "foo/bar:1,os=plan9": bad os "plan9"$'):
+        names.parse_image_name("foo/bar:1,os=plan9")
+
+
 def test_the_version_stands_behind_a_colon() -> None:
     name = names.ImageName("a/b", pairs(("os", "linux"), ("version", "1,2 ü")))
     assert str(name) == "a/b:1%2C2%20%C3%BC,os=linux"

@@ -199,7 +199,10 @@ def test_a_full_disk() -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
     done = _run("version", stdout=descriptor)
     os.close(descriptor)
-    assert (done.returncode, done.stderr) == (254, "version: No space left on device\n")
+    assert (done.returncode, done.stderr) == (
+        254,
+        "version: standard output: No space left on device\n",
+    )
 
 
 def test_a_broken_pipe_is_silent() -> None:
@@ -269,3 +272,15 @@ def test_every_command_of_rkt_is_here_or_refused(capsys: Capture) -> None:
             f'rkt: "{name}" is a command of rkt that this version lacks ({ABSENT[name]})\n'
         )
         assert _rkt(capsys, "help", *name.split())[0] == 254
+
+
+def test_a_damaged_manifest_is_named(capsys: Capture, tmp_path: Path) -> None:
+    from rktsd.paths import Paths
+    from rktsd.pods.directories import RUN
+    from tests.unit.pods.disk import UUIDS, make_pod
+
+    place = make_pod(Paths(data=str(tmp_path)), UUIDS[0], RUN)
+    Path(place.directory, "pod").write_text("{")
+    status, out, err = _rkt(capsys, f"--dir={tmp_path}", "cat-manifest", UUIDS[0])
+    assert (status, out) == (254, "")
+    assert err.startswith(f"cat-manifest: {place.directory}/pod: line 1, column 2: not JSON")

@@ -130,6 +130,21 @@ def test_what_means_nothing_is_refused(text: str, message: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("dcoker://x/y", "did you mean docker://?"),
+        ("htps://x/a.aci", "did you mean https://?"),
+        ("ftp://x/a.aci", "known are docker, https, http and file"),
+    ],
+)
+def test_unknown_schemes_are_not_taken_for_names(text: str, hint: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_reference(text, is_file=nothing_exists)
+    scheme = text.partition(":")[0]
+    assert str(caught.value) == f"image reference {text!r}: unknown scheme {scheme} ({hint})"
+
+
 @pytest.mark.parametrize("scheme", ["docker-daemon", "containers-storage", "cimd"])
 def test_other_transports_are_refused_by_name(scheme: str) -> None:
     with pytest.raises(Unsupported, match=f"{scheme}: is not supported"):
