@@ -67,7 +67,7 @@ def trust(
             raise UsageError(f"prefix {prefix!r}: write it without a scheme")
         check_ac_identifier(prefix, "prefix")
     allowed = insecure if "pubkey" in insecure else insecure - {"http"}
-    with Client(paths, insecure=allowed, http_hint=http_hint) as client:
+    with Client(paths, insecure=allowed, report=report, http_hint=http_hint) as client:
         if not sources:
             if prefix is None:
                 raise UsageError("no keys given, and there is no discovery for the root prefix")
