@@ -7,7 +7,7 @@ that the kernel cannot tell two pods apart that want the same one.
 import contextlib
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rktsd.errors import NetworkError
 from rktsd.host.files import locked
@@ -15,11 +15,18 @@ from rktsd.net.ports import PortMapping, overlap
 from rktsd.net.state import FILE
 
 
-def claim(directory: str, holder: str, *, mappings: Sequence[PortMapping]) -> None:
+def claim(
+    directory: str,
+    holder: str,
+    *,
+    mappings: Sequence[PortMapping],
+    called: Callable[[str], str] = str,
+) -> None:
     """Take ``mappings`` for the network whose state directory is ``holder``.
 
     The state must be saved before, so that ``release`` finds what a killed call took. Raises
-    NetworkError when another pod or a process of the host has one of the ports.
+    NetworkError when another pod or a process of the host has one of the ports; ``called`` says
+    how the user knows the holder with a state directory.
     """
     if not mappings:
         return
@@ -29,7 +36,7 @@ def claim(directory: str, holder: str, *, mappings: Sequence[PortMapping]) -> No
             taken = _mapping(name)
             for mapping in mappings:
                 if overlap(mapping, taken) and _holds(f"{directory}/{name}"):
-                    owner = os.readlink(f"{directory}/{name}")
+                    owner = called(os.readlink(f"{directory}/{name}"))
                     raise NetworkError(
                         f"cannot publish port {mapping}: {owner} already publishes {taken}"
                     )

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rktsd.errors import NetworkError, RktError
@@ -51,12 +51,14 @@ def set_up(
     networks: Sequence[NetworkConfig] = (),
     ports: Sequence[PortMapping] = (),
     ports_dir: str = PORTS,
+    called: Callable[[str], str] = str,
 ) -> list[Attachment]:
     """Make the network namespace at path ``namespace``, join ``networks``, publish ``ports``.
 
     No networks: just ``lo``. ``state_dir`` is made; what will be done is in it before it is done,
     so that ``tear_down(state_dir)`` undoes it whatever happens. Ports go to the first network that
-    masquerades, else to the last (rkt's rule). Raises BadInput for bad ports and NetworkError for
+    masquerades, else to the last (rkt's rule). ``called`` tells how the user knows whoever has a
+    state directory. Raises BadInput for bad ports and NetworkError for
     the rest; then nothing is left.
     """
     check_conflicts(ports)
@@ -77,7 +79,7 @@ def set_up(
             if ports:
                 from rktsd.net import claims
 
-                claims.claim(ports_dir, state_dir, mappings=ports)
+                claims.claim(ports_dir, state_dir, mappings=ports, called=called)
             netns.create(namespace)
             for each in joining:
                 state = _join(state_dir, state, each, lock)

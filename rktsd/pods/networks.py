@@ -32,6 +32,11 @@ def record(directory: str, attachments: Sequence[Attachment]) -> None:
     write(f"{directory}/net-info.json", json.dumps(rows))
 
 
+def holder(state_directory: str) -> str:
+    """The pod whose network is recorded in ``/run/rkt/pods/POD/network``."""
+    return f"pod {os.path.basename(os.path.dirname(state_directory))}"
+
+
 def _mask(prefix: int | None) -> str | None:
     """``255.255.0.0``, as rkt has it."""
     if prefix is None:

@@ -119,11 +119,12 @@ def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> Non
     from rktsd.net.config import networks
     from rktsd.net.ports import PortMapping
     from rktsd.net.setup import set_up
-    from rktsd.pods.networks import record
+    from rktsd.pods.networks import holder, record
 
     attachments = set_up(
         f"{run_directory}/network",
         container_id=compiled["plan"]["uuid"],
+        called=holder,
         namespace=namespace,
         networks=networks(paths, compiled["networks"]),
         ports=[PortMapping(*port) for port in compiled["ports"]],

@@ -58,8 +58,12 @@ class Store:
 
     @classmethod
     def open(cls, root: str, *, create: bool = False) -> Self:
-        """The store in ``root``. Raises NotFound when there is none and ``create`` is not given."""
-        if not os.path.exists(f"{root}/index"):
+        """The store in ``root``.
+
+        Raises NotFound when there is none and ``create`` is not given, StoreError when that cannot
+        be seen.
+        """
+        if not _exists(f"{root}/index"):
             if not create:
                 raise NotFound(f"there is no image store in {root}")
             with _writing(root):
@@ -468,3 +472,21 @@ def _parts(below: Sequence[str] | Below) -> tuple[Part, ...]:
     return ()
 
 
+def _exists(path: str) -> bool:
+    """Whether there is such a file. Raises StoreError when that cannot be seen."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    return True
+
+
+@contextlib.contextmanager
+def _writing(root: str) -> Iterator[None]:
+    """Disk errors, above all a full disk, as StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot write to the image store {root}: {error.strerror}") from error

@@ -13,6 +13,7 @@ from rktsd.net.namespace import entered
 from rktsd.net.ports import PortMapping
 from rktsd.net.setup import Attachment, set_up
 from rktsd.paths import Paths
+from rktsd.pods.networks import holder
 from tests.box import syscalls
 
 HOST = "192.0.2.1"
@@ -41,6 +42,7 @@ class Host(NamedTuple):
             namespace=self.namespace(pod),
             networks=networks(self.paths, wanted),
             ports=ports,
+            called=holder,
         )[0]
 
     def start_in_process(self, pod: str, *ports: int) -> subprocess.Popen[bytes]:

@@ -218,9 +218,7 @@ def test_port_on_an_address_that_the_host_lacks_is_refused(host: Host) -> None:
 def test_port_of_another_pod_is_refused(host: Host) -> None:
     host.start("a", ports=(published(8080, ip=HOST),))
     before = traces()
-    message = (
-        r"0\.0\.0\.0:8080/tcp: /run/rkt/pods/a/network already publishes 192\.0\.2\.1:8080/tcp"
-    )
+    message = r"0\.0\.0\.0:8080/tcp: pod a already publishes 192\.0\.2\.1:8080/tcp"
     with pytest.raises(NetworkError, match=message):
         host.start("b", ports=(published(8079), published(8080)))
     assert traces() == before

@@ -61,6 +61,20 @@ def test_there_is_no_store_until_it_is_made(tmp_path: Path) -> None:
     assert Store.open(str(tmp_path / "cas")).generation() == ""
 
 
+def test_a_store_that_cannot_be_seen_is_no_empty_one(tmp_path: Path) -> None:
+    Store.open(str(tmp_path / "cas"), create=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="file/cas/index: Not a directory"):
+        Store.open(f"{tmp_path}/file/cas")
+    os.chmod(tmp_path, 0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(StoreError, match="cas/index: Permission denied"):
+            Store.open(str(tmp_path / "cas"))
+    finally:
+        os.seteuid(0)
+
+
 def test_layers_are_not_for_other_users(store: Store) -> None:
     for name in ("layers", "tmp"):
         assert os.stat(f"{store.root}/{name}").st_mode & 0o077 == 0
