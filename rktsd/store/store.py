@@ -457,13 +457,6 @@ class Store:
         write_atomic(f"{self.root}/generation", f"{time.time_ns():x}-{os.urandom(8).hex()}\n")
 
 
-@contextlib.contextmanager
-def _writing(root: str) -> Iterator[None]:
-    """Disk errors, above all a full disk, as StoreError."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"cannot write to the image store {root}: {error.strerror}") from error
 def _parts(below: Sequence[str] | Below) -> tuple[Part, ...]:
     if isinstance(below, Below):
         return below.parts
