@@ -263,7 +263,14 @@ class Store:
             # What was found out about the old tree may not hold for the new one.
             self._renew_generation()
 
-    def add_blob(self, path: str, digest: str) -> str:
+    def claim_blob(self, digest: str) -> bool:
+        """Whether a blob is stored; it is safe from collection until ``close`` or our end."""
+        name = blob_name(digest)
+        with self.shared():
+            self._claim(name)
+            return os.path.exists(self.blob_path(digest))
+
+    def add_blob(self, path: str, digest: str, *, verified: bool = False) -> str:
         """Move the file ``path`` into the store if it has ``digest``; its path there.
 
         ``verified`` files are scratch of this store, written by who checked the digest. Claimed until ``close`` or an ``add_image`` with it. Raises TrustError, StoreError.
