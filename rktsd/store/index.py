@@ -5,7 +5,9 @@ of a millisecond, and nothing is shared between threads or across fork.
 """
 
 import contextlib
+import errno
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 
@@ -14,6 +16,7 @@ from rktsd.errors import StoreError, Unsupported
 from rktsd.store.records import ImageRecord
 
 VERSION = 2
+_SHARED_MEMORY = 32 << 10
 # What each version adds to the one before; an index is brought up to date when it is written to.
 _SCHEMAS = (
     """
@@ -103,7 +106,7 @@ class Index:
 
     def layer_sizes(self) -> dict[str, int]:
         """The size of every layer by name."""
-        with self._connect() as connection:
+        with self._connect(read=True) as connection:
             if self._version(connection) < 2:
                 return {}
             return dict(connection.execute("SELECT name, size FROM layers").fetchall())
@@ -125,16 +128,16 @@ class Index:
         return self._select("WHERE id = (SELECT image FROM sources WHERE source = ?)", source)
 
     def _select(self, condition: str, *values: str) -> list[ImageRecord]:
-        with self._connect() as connection:
+        with self._connect(read=True) as connection:
             rows: Iterable[_Row] = connection.execute(
                 f"SELECT {_COLUMNS} FROM images {condition} ORDER BY import_time DESC, id", values
             ).fetchall()
         return [_record(row) for row in rows]
 
     @contextlib.contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
+    def _connect(self, *, read: bool = False) -> Iterator[sqlite3.Connection]:
         try:
-            connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            connection = self._opened(read)
             try:
                 if self._version(connection) > VERSION:
                     raise Unsupported(f"{self.path} was written by a newer version of rktsd")
@@ -144,11 +147,42 @@ class Index:
             finally:
                 connection.close()
         except sqlite3.Error as error:
-            raise StoreError(f"index of images {self.path}: {error}") from error
+            reason = os.strerror(errno.ENOSPC) if self._is_full() else str(error)
+            raise StoreError(f"index of images {self.path}: {reason}") from error
+
+    def _opened(self, read: bool) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+        try:
+            self._version(connection)
+        except sqlite3.OperationalError:
+            connection.close()
+            # A disk without space for SQLite's own files: with no writer there is nothing in them.
+            if not (read and self._is_full() and not _size(f"{self.path}-wal")):
+                raise
+            from urllib.parse import quote
+
+            uri = f"file:{quote(os.path.abspath(self.path))}?immutable=1"
+            return sqlite3.connect(uri, uri=True, isolation_level=None)
+        return connection
+
+    def _is_full(self) -> bool:
+        """Whether the disk has no room even for the smallest of SQLite's files."""
+        try:
+            found = os.statvfs(os.path.dirname(self.path) or ".")
+        except OSError:
+            return False
+        return found.f_bfree * found.f_frsize < _SHARED_MEMORY
 
     @staticmethod
     def _version(connection: sqlite3.Connection) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _record(row: _Row) -> ImageRecord:
