@@ -37,8 +37,19 @@ class Context(NamedTuple):
 
 def note(command: str, message: str) -> None:
     """``COMMAND: message`` on standard error, in one line; of ``image rm`` the last word (rkt)."""
-    sys.stderr.write(f"{command.rpartition(' ')[2]}: {one_line(message)}\n")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(f"{command.rpartition(' ')[2]}: {one_line(message)}\n")
+        sys.stderr.flush()
+    except OSError:
+        # The terminal is gone, and with it whoever would read this.
+        silence(2)
+
+
+def silence(descriptor: int) -> None:
+    """Write to nowhere from now on, where the interpreter tries once more to write at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
 
 
 def one_line(message: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rktsd.cli import commands, flags
 from rktsd.cli.commands import COMMANDS, Command
-from rktsd.cli.context import context, explain, note, require_root
+from rktsd.cli.context import context, explain, note, require_root, silence
 from rktsd.cli.parse import leading, parse
 from rktsd.errors import RktError, Unsupported, UsageError
 
@@ -166,15 +166,11 @@ def _drop_output() -> bool:
 
     If not, it cannot be at exit either, where the interpreter tries once more: it is dropped.
     """
-    import os
-
     try:
         sys.stdout.flush()
     except OSError:
         pass
     else:
         return True
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
+    silence(1)
     return False

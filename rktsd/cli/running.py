@@ -6,7 +6,7 @@ import sys
 
 from rktsd.cli import compose
 from rktsd.cli.arguments import one_pod
-from rktsd.cli.context import Context, require_systemd
+from rktsd.cli.context import Context, require_systemd, silence
 from rktsd.cli.parse import Parsed
 from rktsd.errors import BadInput, RktError, StoreError
 from rktsd.host.files import write_atomic
@@ -99,5 +99,6 @@ def _write(data: bytes) -> bool:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except OSError:
+        silence(1)
         return False
     return True

@@ -189,7 +189,8 @@ class Store:
             image_id = f"sha512-{unpacked.digest[:64]}"
             manifest = image_manifest(unpacked.manifest, f"{label}: manifest")
             below = accept(image_id, manifest) if accept else ()
-            layers, size, files = (image_id,), unpacked.content, {"manifest": unpacked.manifest}
+            layers: tuple[str, ...] = (image_id,)
+            size, files = unpacked.content, {"manifest": unpacked.manifest}
             if not isinstance(below, Below):
                 layers = (image_id, *below)
             if manifest.path_whitelist:

@@ -284,3 +284,29 @@ def test_a_damaged_manifest_is_named(capsys: Capture, tmp_path: Path) -> None:
     status, out, err = _rkt(capsys, f"--dir={tmp_path}", "cat-manifest", UUIDS[0])
     assert (status, out) == (254, "")
     assert err.startswith(f"cat-manifest: {place.directory}/pod: line 1, column 2: not JSON")
+
+
+HANGUP = """
+import signal, sys
+sys.path[:0] = [sys.argv[1]]
+from rktsd.cli import main, running
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+sys.stdin.read()
+if sys.argv[2] == "run":
+    assert not running._write(b"what an app says")
+    sys.exit(128 + signal.SIGHUP)
+sys.exit(main.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(("command", "status"), [("run", 129), ("frobnicate", 254)])
+def test_a_closed_terminal_does_not_change_the_exit_status(command: str, status: int) -> None:
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        ["/usr/bin/python3", "-IS", "-c", HANGUP, str(ROOT), command],
+        stdin=subprocess.PIPE, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    os.close(ours)
+    process.communicate()
+    assert process.returncode == status
