@@ -113,8 +113,15 @@ def _text_or_none(place: Cursor, check: Callable[[Cursor], str]) -> str | None:
 
 
 def labels(place: Cursor) -> tuple[NameValue, ...]:
-    """Labels of an image or of a wish for one."""
-    return names.check_labels(_each(place, _name_value), place.where)
+    """Labels of an image or of a wish for one. They become parts of lines: in lists, in units."""
+    return names.check_labels(_each(place, _label), place.where)
+
+
+def _label(place: Cursor) -> NameValue:
+    value = place.get("value")
+    if value.text():
+        value.line()
+    return _name_value(place)
 
 
 def _name_value(place: Cursor) -> NameValue:

@@ -33,11 +33,17 @@ def store_generation(paths: Paths) -> str:
         return ""
 
 
-def load(paths: Paths, pod: str, *, file: str, text: bytes) -> Compiled | None:
-    """The compiled form, if it was made from pod file ``file`` with that text and this store."""
+def load(paths: Paths, pod: str, *, file: str, text: bytes, uuid: str) -> Compiled | None:
+    """The compiled form for run ``uuid``, if it was made from that pod file and this store.
+
+    The UUID of a run is in it as text only, with and without dashes.
+    """
     try:
         with open(_path(paths, pod)) as cached:
-            entry = json.load(cached)
+            old = cached.readline().rstrip("\n")
+            content = cached.read()
+        fresh = content.replace(old, uuid).replace(old.replace("-", ""), uuid.replace("-", ""))
+        entry = json.loads(fresh)
     except (OSError, ValueError):
         return None
     if entry["key"] != _key(paths, file, text):
@@ -50,7 +56,8 @@ def save(paths: Paths, pod: str, compiled: Compiled, *, file: str, text: bytes) 
     """Keep ``compiled`` for the next start. Raises StoreError."""
     os.makedirs(os.path.dirname(_path(paths, pod)), 0o700, exist_ok=True)
     entry = {"key": _key(paths, file, text), "compiled": compiled}
-    write_atomic(_path(paths, pod), json.dumps(entry), mode=0o600, durable=False)
+    content = f"{compiled['plan']['uuid']}\n{json.dumps(entry)}"
+    write_atomic(_path(paths, pod), content, mode=0o600, durable=False)
 
 
 def forget_orphans(paths: Paths) -> None:
@@ -70,11 +77,3 @@ def forget_orphans(paths: Paths) -> None:
 
 def _key(paths: Paths, file: str, text: bytes) -> list[str]:
     return [__version__, paths.data, file, text.decode("latin-1"), store_generation(paths)]
-
-
-def renewed(compiled: Compiled, uuid: str) -> Compiled:
-    """``compiled`` for another run: the UUID is in it as text only, with and without dashes."""
-    old = compiled["plan"]["uuid"]
-    text = json.dumps(compiled).replace(old, uuid)
-    fresh: Compiled = json.loads(text.replace(old.replace("-", ""), uuid.replace("-", "")))
-    return fresh

@@ -21,14 +21,19 @@ def looks_like_uuid(pod: str) -> bool:
     return len(pod) == 36 and not set(pod) - set("0123456789abcdef-")
 
 
+def check_characters(pod: str) -> None:
+    """Refuse what cannot be the name of a pod, and would be another path. Raises BadInput."""
+    if not pod or set(pod) - _CHARACTERS:
+        raise BadInput(f'pod "{pod}": not the name of a pod (lower-case letters, digits, dashes)')
+
+
 def find_pod_file(paths: Paths, pod: str) -> str:
     """The file of ``pod``: its own (.toml or .json), or for ``web@1`` the template ``web@``.
 
     Raises NotFound naming the candidates, BadInput for a bad name or when both forms exist. What
     else a name must be is checked when the file is read (``appc.names.check_pod_name``).
     """
-    if not pod or set(pod) - _CHARACTERS:
-        raise BadInput(f"pod {pod!r}: not the name of a pod (lower-case letters, digits, dashes)")
+    check_characters(pod)
     name, at, _ = pod.partition("@")
     stems = (pod, f"{name}@") if at else (pod,)
     for stem in stems:

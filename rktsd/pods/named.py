@@ -23,6 +23,7 @@ def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> C
     file = podfile.load(paths, pod)
     _check_settings(file)
     store = Store.open(paths.store, create=True)
+    generation = cache.store_generation(paths)
     options = file.options
     fetching = FetchOptions(
         pull_policy=options.pull_policy, insecure=expand_insecure(options.insecure)
@@ -40,7 +41,9 @@ def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> C
     directory = directories.stage_directory(paths, directories.RUN, uuid)
     with locked(paths.store, shared=True):
         compiled = compile_pod(spec, pod=pod, uuid=uuid, directory=directory, paths=paths)
-        if _depends_on_pod_file_alone(options):
+        # What was found before the store changed may not be what would be found now.
+        unchanged = generation == cache.store_generation(paths)
+        if unchanged and _depends_on_pod_file_alone(options):
             cache.save(paths, pod, compiled, file=file.path, text=file.text)
         return runs.begin(paths, compiled)
 

@@ -21,6 +21,7 @@ def prepare(spec: PodSpec, paths: Paths, *, uuid: str) -> None:
     """
     directory = directories.stage_directory(paths, directories.RUN, uuid)
     with locked(paths.store, shared=True):
+        runs.check_layers(paths, sorted(spec.layers()), pod=uuid)
         compiled = compile_pod(spec, pod=uuid, uuid=uuid, directory=directory, paths=paths)
         runs.check(paths, compiled)
         directories.create(paths, directories.PREPARED, uuid, compiled["files"])
@@ -36,12 +37,13 @@ def compile_prepared(uuid: str, paths: Paths) -> Compiled:
         raise BadInput(f"pod {uuid} is not prepared: it lies in {directory}")
     target = directories.stage_directory(paths, directories.RUN, uuid)
     try:
-        # Whoever collects garbage locks what it moves.
-        with locked(directory):
-            compiled = compile_pod(
-                specs.load(directory), pod=uuid, uuid=uuid, directory=target, paths=paths
-            )
+        # Whoever frees layers locks the store, and who collects garbage locks what it moves.
+        with locked(paths.store, shared=True), locked(directory):
+            spec = specs.load(directory)
+            runs.check_layers(paths, sorted(spec.layers()), pod=uuid)
+            compiled = compile_pod(spec, pod=uuid, uuid=uuid, directory=target, paths=paths)
             runs.check(paths, compiled)
+            runs.announce(compiled)
             if stage == directories.PREPARED:
                 directories.move(paths, uuid, stage, directories.RUN)
             _forget_last_end(target)

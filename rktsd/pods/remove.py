@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rktsd.errors import BadInput, RktError, StoreError, SystemdError
 from rktsd.host.files import locked
-from rktsd.pods import directories, query, usage
+from rktsd.pods import directories, query, runs, usage
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
 from rktsd.pods.query import Live, Place
 from rktsd.systemd.names import pod_unit
@@ -128,6 +128,8 @@ def _age(path: str) -> float:
 
 def _move(paths: Paths, place: Place, target: str) -> Place | None:
     """Rename a pod that is at rest. None when it is gone, or was started meanwhile."""
+    if place.stage == RUN and place.uuid in _held(paths):
+        return None
     try:
         # Locked until it is sure that the pod is at rest, so that nobody deletes it before.
         with locked(place.directory):
@@ -140,6 +142,16 @@ def _move(paths: Paths, place: Place, target: str) -> Place | None:
     except FileNotFoundError:
         return None
     return moved._replace(stage=target)
+
+
+def _held(paths: Paths) -> set[str]:
+    """The UUIDs of runs that are not reaped: they run, or something of theirs is not released."""
+    held = set()
+    with contextlib.suppress(FileNotFoundError):
+        for pod in os.listdir(f"{paths.run}/pods"):
+            with contextlib.suppress(OSError), open(f"{paths.run}/pods/{pod}/uuid") as file:
+                held.add(file.read().strip())
+    return held
 
 
 def _delete(paths: Paths, place: Place) -> None:
@@ -173,20 +185,27 @@ def _reap_leftovers(paths: Paths, problems: list[RktError]) -> None:
         pods = os.listdir(f"{paths.run}/pods")
     except OSError:
         return
-    if not pods:
-        return
+    for pod in pods:
+        # Somebody who has the lock is starting the pod, and has reaped it before.
+        with contextlib.suppress(BlockingIOError), runs.lock(paths, pod, blocking=False):
+            _reap(paths, pod, problems)
+
+
+def _reap(paths: Paths, pod: str, problems: list[RktError]) -> None:
+    """With the pod locked: its state cannot change to started under our hands."""
     from rktsd.host.process import run
     from rktsd.paths import LIBEXEC
     from rktsd.systemd.bus import Bus
 
+    unit = pod_unit(pod)
     with Bus() as bus:
-        states = bus.active_states([pod_unit("*")])
-    for pod in pods:
-        if states.get(pod_unit(pod), "inactive") in ("inactive", "failed"):
-            # Its exit status says how the pod ended.
-            run([f"{LIBEXEC}/pod-reap", pod], check=False)
-            if os.path.isdir(paths.pod_run(pod)):
-                problems.append(StoreError(f"pod {pod}: what is left of it cannot be removed"))
+        state = bus.active_states([unit]).get(unit, "inactive")
+    if state not in ("inactive", "failed"):
+        return
+    # Its exit status says how the pod ended.
+    run([f"{LIBEXEC}/pod-reap", pod], check=False)
+    if os.path.isdir(paths.pod_run(pod)):
+        problems.append(StoreError(f"pod {pod}: what is left of it cannot be removed"))
 
 
 def free_images(paths: Paths, store: Store, *, warn: Callable[[str], None]) -> Freed | None:

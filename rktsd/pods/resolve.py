@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from rktsd.appc import isolators
 from rktsd.appc.types import PodManifest, RuntimeApp, RuntimeImage
-from rktsd.errors import BadInput, CommandFailed, RktError
+from rktsd.errors import BadInput, CommandFailed, RktError, Unsupported
 from rktsd.images.fetch import FetchOptions, fetch
 from rktsd.paths import Paths
 from rktsd.pods.options import AppOptions, PodOptions, expand_insecure
@@ -82,9 +83,32 @@ def _field(flag: re.Match[str]) -> str:
     return f"insecure = [{words}]"
 
 
+def _check_modesty(app: str, image: AppImage, options: AppOptions) -> None:
+    """Refuse an image that gives itself more than an app has, unless the pod says what it gets.
+
+    rkt gave an app what its image asked for. Raises Unsupported.
+    """
+    wished = image.manifest.app.isolators if image.manifest.app else ()
+    said = {each.name for each in options.overrides.isolators}
+    more = isolators.capability_set(wished) - isolators.DEFAULT_CAPABILITIES
+    if more and not said & {isolators.CAPABILITIES_RETAIN, isolators.CAPABILITIES_REMOVE}:
+        raise Unsupported(
+            f"app {app}: image {image.shown} asks for {', '.join(sorted(more))}",
+            hint="say what it gets: capabilities-retain in a pod file, or --caps-retain",
+        )
+    score = isolators.oom_score_adj(wished)
+    if score is not None and score < 0 and isolators.OOM_SCORE_ADJ not in said:
+        raise Unsupported(
+            f"app {app}: image {image.shown} asks for the OOM score {score}",
+            hint="say what it gets: oom-score-adj in a pod file, or --oom-score-adj",
+        )
+
+
 def _reified(runtime: RuntimeApp, image: AppImage, options: AppOptions) -> RuntimeApp:
     """The app with its image's ID, and with the app section that runs (appc spec, pods.md)."""
     own = runtime.app or image.manifest.app
+    if runtime.app is None and image.manifest.app is not None:
+        _check_modesty(runtime.name, image, options)
     if own is None and options.overrides.exec is None:
         raise BadInput(
             f"app {runtime.name}: image {image.shown} has no app section", hint="give exec"

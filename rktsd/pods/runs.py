@@ -1,16 +1,47 @@
-"""The beginning of a run: the pod's directory, with what it needs still there. Hot path."""
+"""The beginning of a run: the pod's directories, with what it needs still there. Hot path."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 
-from rktsd.errors import NotFound
+from rktsd.errors import NotFound, StoreError
+from rktsd.host.files import write_atomic
 from rktsd.pods import directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rktsd.paths import Paths
     from rktsd.pods.compile import Compiled
+
+
+@contextlib.contextmanager
+def lock(paths: Paths, pod: str, *, blocking: bool = True) -> Iterator[None]:
+    """Nobody else begins a run of ``pod``, or reaps what an earlier one left under /run.
+
+    Raises BlockingIOError when somebody else has it and ``blocking`` is off.
+    """
+    directory = f"{paths.run}/locks"
+    try:
+        os.makedirs(directory, 0o755, exist_ok=True)
+        descriptor = os.open(f"{directory}/{pod}", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"cannot lock {directory}/{pod}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if blocking else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_layers(paths: Paths, layers: list[str], *, pod: str) -> None:
+    """Find out whether the pod's layers are all stored. Raises NotFound."""
+    for layer in layers:
+        if not os.path.isdir(f"{paths.store}/layers/{layer}"):
+            raise NotFound(f"pod {pod}: layer {layer} is not in the store", hint="fetch the image")
 
 
 def check(paths: Paths, compiled: Compiled) -> None:
@@ -22,13 +53,27 @@ def check(paths: Paths, compiled: Compiled) -> None:
     for name, source in compiled["host_volumes"]:
         if not os.path.exists(source):
             raise NotFound(f"pod {pod}: volume {name}: {source} does not exist")
-    for layer in compiled["layers"]:
-        if not os.path.isdir(f"{paths.store}/layers/{layer}"):
-            raise NotFound(f"pod {pod}: layer {layer} is not in the store", hint="fetch the image")
+    check_layers(paths, compiled["layers"], pod=pod)
 
 
 def begin(paths: Paths, compiled: Compiled) -> Compiled:
-    """Check, and make the directory of a new run of a named pod. With the store locked shared."""
+    """Check, and make the directories of a new run of a named pod. With the store locked shared."""
     check(paths, compiled)
+    announce(compiled)
     directories.create(paths, directories.RUN, compiled["plan"]["uuid"], compiled["files"])
     return compiled
+
+
+def announce(compiled: Compiled) -> None:
+    """Leave word under /run of the run that begins: from now on the reaper knows of it.
+
+    Before the pod's own directory is made or moved, so that no killed start leaves that behind.
+    """
+    plan = compiled["plan"]
+    run_directory = plan["run_directory"]
+    try:
+        os.makedirs(run_directory)
+    except OSError as error:
+        raise StoreError(f"cannot make {run_directory}: {error.strerror}") from error
+    for name, text in (("directory", plan["directory"]), ("uuid", plan["uuid"])):
+        write_atomic(f"{run_directory}/{name}", f"{text}\n", durable=False)

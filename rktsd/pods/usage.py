@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rktsd.errors import BadInput, NotFound, RktError
 from rktsd.host.files import read_limited
-from rktsd.pods import query
+from rktsd.pods import directories, query
 from rktsd.pods.directories import EMBRYO, GARBAGE, RUN
 from rktsd.pods.query import Place
 
@@ -45,9 +45,9 @@ def of_pods(paths: Paths) -> list[Use]:
             ids = frozenset(image["id"] for image in images if "id" in image)
             began = os.stat(path).st_mtime_ns
         except (RktError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if os.path.isdir(place.directory):
-                raise BadInput(f"{path}: cannot tell which layers the pod needs") from error
-            continue
+            if directories.find(paths, place.uuid) is None:
+                continue
+            raise BadInput(f"{path}: cannot tell which layers the pod needs") from error
         found.append(Use(place, ids, layers, began))
     return found
 

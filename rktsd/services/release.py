@@ -21,4 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     except RktError as error:
         sys.stderr.write(f"<3>pod {pod}: {error}\n")
         return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"<3>pod {pod}: {error.filename}: {error.strerror}\n")
+        return RktError.exit_code
     return 0

@@ -11,10 +11,10 @@ import os
 import sys
 
 from rktsd.errors import RktError, StoreError
-from rktsd.host.files import locked, read_limited, write
+from rktsd.host.files import locked, read_limited, write, write_atomic
 from rktsd.paths import LIBEXEC, Paths
 from rktsd.pods import cache, directories, runs
-from rktsd.pods.locate import MAX_POD_FILE, find_pod_file, looks_like_uuid
+from rktsd.pods.locate import MAX_POD_FILE, check_characters, find_pod_file, looks_like_uuid
 from rktsd.stage1 import apply
 from rktsd.systemd.bus import Bus
 
@@ -36,6 +36,10 @@ def main(arguments: Sequence[str]) -> int:
     except RktError as error:
         sys.stderr.write(f"{_ERROR}{error}\n")
         return error.exit_code
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"{_ERROR}pod {pod}: {where}{error.strerror or error}\n")
+        return RktError.exit_code
     return 0
 
 
@@ -45,18 +49,19 @@ def start(pod: str, paths: Paths) -> None:
     Whatever it leaves behind on failure is the reaper's (ExecStopPost=), which knows it from the
     directory under /run that is made first.
     """
-    run_directory = paths.pod_run(pod)
-    if os.path.isdir(run_directory):
-        _reap_leftovers(pod, run_directory)
-    if looks_like_uuid(pod):
-        from rktsd.pods.prepared import compile_prepared
+    check_characters(pod)
+    with runs.lock(paths, pod):
+        run_directory = paths.pod_run(pod)
+        if os.path.isdir(run_directory):
+            _reap_leftovers(pod, run_directory)
+        if looks_like_uuid(pod):
+            from rktsd.pods.prepared import compile_prepared
 
-        paths = _paths(pod, paths)
-        compiled = compile_prepared(pod, paths)
-    else:
-        compiled = _named(pod, paths)
+            paths = _paths(pod, paths)
+            compiled = compile_prepared(pod, paths)
+        else:
+            compiled = _named(pod, paths)
     plan = compiled["plan"]
-    _make_run_directory(run_directory, plan["uuid"], plan["directory"])
     _set_up_network(compiled, run_directory, paths)
     apply.write_bundles(plan)
     apply.write_unit_list(plan)
@@ -70,9 +75,10 @@ def _named(pod: str, paths: Paths) -> Compiled:
     file = find_pod_file(paths, pod)
     text = read_limited(file, MAX_POD_FILE)
     with contextlib.suppress(FileNotFoundError), locked(paths.store, shared=True):
-        compiled = cache.load(paths, pod, file=file, text=text)
+        uuid = directories.new_uuid()
+        compiled = cache.load(paths, pod, file=file, text=text, uuid=uuid)
         if compiled is not None:
-            return runs.begin(paths, cache.renewed(compiled, directories.new_uuid()))
+            return runs.begin(paths, compiled)
     from rktsd.pods.named import compile_named
 
     return compile_named(pod, paths, report=_report)
@@ -96,15 +102,6 @@ def _paths(uuid: str, paths: Paths) -> Paths:
     return paths._replace(data=data, local_config=local_config)
 
 
-def _make_run_directory(run_directory: str, uuid: str, directory: str) -> None:
-    try:
-        os.makedirs(run_directory)
-    except OSError as error:
-        raise StoreError(f"cannot write {run_directory}: {error.strerror}") from error
-    write(f"{run_directory}/directory", f"{directory}\n")
-    write(f"{run_directory}/uuid", f"{uuid}\n")
-
-
 def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> None:
     namespace = compiled["namespace"]
     if namespace is None:
@@ -113,7 +110,7 @@ def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> Non
         from rktsd.net.namespace import create
 
         # Without networks there is nothing to release that the reaper's shell could not.
-        write(f"{run_directory}/namespace", f"{namespace}\n")
+        write_atomic(f"{run_directory}/namespace", f"{namespace}\n", durable=False)
         create(namespace)
         return
     from rktsd.net.config import networks
@@ -124,10 +121,10 @@ def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> Non
     attachments = set_up(
         f"{run_directory}/network",
         container_id=compiled["plan"]["uuid"],
-        called=holder,
         namespace=namespace,
         networks=networks(paths, compiled["networks"]),
         ports=[PortMapping(*port) for port in compiled["ports"]],
+        called=holder,
     )
     record(compiled["plan"]["directory"], attachments)
 

@@ -11,7 +11,7 @@ import os
 import time
 
 from rktsd.errors import StoreError, SystemdError
-from rktsd.host.files import write
+from rktsd.host.files import write, write_atomic
 from rktsd.systemd.bus import UnitExists
 from rktsd.systemd.names import app_unit, ended_unit
 
@@ -30,10 +30,10 @@ def write_bundles(plan: PodPlan) -> None:
             _make_directory(path, mode, uid, gid)
         for path, text in plan["files"]:
             write(path, text)
+        # The environment of an app may hold secrets.
+        os.mkdir(f"{plan['run_directory']}/apps", 0o700)
         for bundle in plan["bundles"]:
             directory = bundle["directory"]
-            # The environment may hold secrets.
-            os.mkdir(directory, 0o700)
             # nspawn wants a root directory of the bundle's own that holds usr/, and locks it.
             os.makedirs(f"{directory}/rootfs/usr")
             write(f"{directory}/config.json", json.dumps(bundle["config"]))
@@ -45,7 +45,7 @@ def write_bundles(plan: PodPlan) -> None:
 def write_unit_list(plan: PodPlan) -> None:
     """Leave word of every unit of the pod, for whoever stops or reaps it. Before they exist."""
     units = [plan["barrier"]["name"], *(unit["name"] for unit in reversed(plan["units"]))]
-    write(f"{plan['run_directory']}/units", " ".join(units) + "\n")
+    write_atomic(f"{plan['run_directory']}/units", " ".join(units) + "\n", durable=False)
 
 
 def launch(plan: PodPlan, bus: Bus) -> None:

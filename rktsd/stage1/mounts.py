@@ -45,7 +45,7 @@ def app_mounts(
     Raises BadInput for a mount of a volume that the pod does not have.
     """
     volumes = {volume.name: volume for volume in manifest.volumes}
-    points = {posixpath.normpath(point.path): point for point in facts.app.mount_points}
+    points = {_clean(point.path): point for point in facts.app.mount_points}
     wanted: dict[str, Volume] = {}
     for mount in facts.runtime.mounts:
         volume = mount.app_volume or volumes.get(mount.volume)
@@ -54,14 +54,15 @@ def app_mounts(
                 f"app {facts.runtime.name}: dangling mount point {mount.path}:"
                 f" volume {mount.volume} not found"
             )
-        wanted.setdefault(posixpath.normpath(mount.path), volume)
+        wanted.setdefault(_clean(mount.path), volume)
     for path, point in points.items():
         if path in wanted:
             continue
         if point.name in volumes:
             wanted[path] = volumes[point.name]
         elif not facts.docker:
-            wanted[path] = Volume(name=f"{facts.runtime.name}-{point.name}", kind="empty")
+            # No name of an app or volume has a dot: nobody else's volume can be called so.
+            wanted[path] = Volume(name=f"{facts.runtime.name}.{point.name}", kind="empty")
         elif facts.runtime.read_only_root_fs:
             raise Unsupported(
                 f"app {facts.runtime.name}: volume {point.name} of the image at {path} with a"
@@ -85,3 +86,8 @@ def app_mounts(
             empties.append(EmptyVolume(source, mode, volume.uid or 0, volume.gid or 0))
         binds.append(BindMount(source, path, read_only, volume.recursive is not False))
     return binds, empties
+
+
+def _clean(path: str) -> str:
+    # normpath keeps two leading slashes, which mean nothing to Linux.
+    return "/" + posixpath.normpath(path).lstrip("/")

@@ -1,9 +1,10 @@
 """A pod becomes units and bundles: data in, data out, no disk, no bus, no clock.
 
 The arrangement: one transient service per app in the pod's slice, and a barrier unit that requires
-them all, whose start job tells when the pod is up. The apps know of rkt@POD only that somebody is
-to look after it when they have ended (OnSuccess=, OnFailure=): a dependency would give the apps of
-the old run a job when the pod is restarted.
+them all, whose start job tells when the pod is up. Nothing of it depends on rkt@POD: a dependency
+would give the apps of the old run a job when the pod is restarted. Instead the slice, which systemd
+stops once when its last app is gone, asks for rkt-ended@POD (OnSuccess=). An app does so as well
+when it fails and that is to stop the others.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
             directories.setdefault(directory[0], directory)
         overlay = f"{pod.directory}/overlay/{name}"
         files += [(f"{overlay}{place.path}", "") for place in facts.placeholders if place.is_file]
-        bundle_directory = f"{pod.run_directory}/{name}"
+        bundle_directory = f"{pod.run_directory}/apps/{name}"
         all_binds = [*_host_files(pod, facts, binds), *binds]
         bundles.append(
             {
@@ -100,8 +101,6 @@ def _pod_files(pod: PodFacts) -> list[tuple[str, str]]:
     ]
     if pod.resolv_conf is not None:
         files.append((f"{pod.run_directory}/resolv.conf", pod.resolv_conf))
-    if pod.on_app_failure == "continue":
-        files.append((f"{pod.run_directory}/continue", ""))
     return files
 
 
@@ -145,7 +144,8 @@ def _host_files(pod: PodFacts, facts: AppFacts, binds: Sequence[BindMount]) -> I
     for target, wanted in offered.items():
         if wanted and target not in taken:
             source = f"{pod.run_directory}/{target.removeprefix('/etc/')}"
-            yield BindMount(source, target, read_only=False, recursive=False)
+            # Read-only: they lie in memory of the host, and are shared by the apps.
+            yield BindMount(source, target, read_only=True, recursive=False)
 
 
 def _slice(pod: PodFacts) -> UnitPlan:
@@ -154,6 +154,7 @@ def _slice(pod: PodFacts) -> UnitPlan:
         ("Documentation", "as", [MANUAL]),
         # Without it an empty slice would stay, and be in the way of the next start.
         ("StopWhenUnneeded", "b", True),
+        ("OnSuccess", "as", [names.ended_unit(pod.name)]),
         ("CollectMode", "s", "inactive-or-failed"),
         *_resources(pod.manifest.isolators, pod),
         *_settings(pod.systemd or {}, f"pod {pod.name}: systemd", slice=True),
@@ -189,8 +190,6 @@ def _app_unit(pod: PodFacts, facts: AppFacts, bundle_directory: str) -> UnitPlan
         ("Description", "s", f"{name} of pod {pod.name} ({facts.image})"),
         ("Documentation", "as", documentation),
         ("Slice", "s", names.pod_slice(pod.name)),
-        ("OnSuccess", "as", [names.ended_unit(pod.name)]),
-        ("OnFailure", "as", [names.ended_unit(pod.name)]),
         ("After", "as", ["network.target"]),
         ("CollectMode", "s", "inactive-or-failed"),
         ("Type", "s", "notify"),
@@ -215,6 +214,8 @@ def _app_unit(pod: PodFacts, facts: AppFacts, bundle_directory: str) -> UnitPlan
         ("ExecStart", "a(sasb)", [("/bin/sh", ["/bin/sh", f"{bundle_directory}/run"], False)]),
         ("ExecStopPost", "a(sasb)", [(record[0], record, False)]),
     ]
+    if pod.on_app_failure == "stop":
+        chosen.append(("OnFailure", "as", [names.ended_unit(pod.name)]))
     if "paths" not in facts.insecure:
         chosen += [
             ("DevicePolicy", "s", "closed"),

@@ -274,7 +274,8 @@ class Store:
     def add_blob(self, path: str, digest: str, *, verified: bool = False) -> str:
         """Move the file ``path`` into the store if it has ``digest``; its path there.
 
-        ``verified`` files are scratch of this store, written by who checked the digest. Claimed until ``close`` or an ``add_image`` with it. Raises TrustError, StoreError.
+        ``verified`` files are scratch of this store, written by who checked the digest. Claimed
+        until ``close`` or an ``add_image`` with it. Raises TrustError, StoreError.
         """
         import hashlib
 

@@ -75,14 +75,18 @@ def _extension() -> Any:
 
 
 def _checked(value: Any, where: str) -> Any:
-    """``value`` with every string as bytes. Raises SystemdError on what D-Bus cannot carry."""
+    """``value`` with every string as bytes. Raises SystemdError on what D-Bus cannot carry.
+
+    Nor may there be control characters: systemd writes a transient unit's properties to a file as
+    they are, and reads the lines of that file back at every daemon-reload.
+    """
     if isinstance(value, str):
         try:
             data = value.encode()
         except UnicodeEncodeError as error:
             raise SystemdError(f"{where}: {value!r} is not valid UTF-8") from error
-        if b"\0" in data:
-            raise SystemdError(f"{where}: {value!r} holds a NUL character")
+        if any(byte < 0x20 or byte == 0x7F for byte in data):
+            raise SystemdError(f"{where}: {value!r} holds a control character")
         return data
     if isinstance(value, (list, tuple)):
         return [_checked(item, where) for item in value]

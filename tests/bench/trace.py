@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 MARKS = "/run/bench/marks"
 CALLS = {
-    "pod file, plan": ("rktsd.services.start", "_named"),
-    "run directory": ("rktsd.services.start", "_make_run_directory"),
+    "pod file, plan": ("rktsd.pods.cache", "load"),
+    "run directories": ("rktsd.pods.runs", "begin"),
     "network": ("rktsd.services.start", "_set_up_network"),
     "bundles": ("rktsd.stage1.apply", "write_unit_list"),
     "pystemd, bus": ("rktsd.systemd.bus", "Bus.__enter__"),

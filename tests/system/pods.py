@@ -30,6 +30,11 @@ def app(name: str, script: str, *, image: str = "example.com/busybox", extra: st
     )
 
 
+def _slice(pod: str) -> str:
+    # The shell and systemctl each take one backslash.
+    return f"rkt-{pod.replace('-', chr(92) + 'x2d').replace('@', chr(92) + 'x40')}.slice"
+
+
 class Pod:
     """A pod file in a box, and the pod's unit."""
 
@@ -38,7 +43,7 @@ class Pod:
         self.name = name
         self.file = f"/etc/rkt/pods/{name}.{form}"
         self.unit = f"rkt@{name}.service"
-        self.slice = f"rkt-{name}.slice"
+        self.slice = _slice(name)
         self.write(text)
 
     def write(self, text: str) -> None:
@@ -128,6 +133,9 @@ class Pod:
         """What of the pod is still on the machine; empty after a clean end."""
         return self.box.shell(
             f"systemctl list-units --all --no-legend --plain 'rkt-{self.name}*' || :;"
+            f" systemctl list-units --all --no-legend --plain '{_slice(self.name)}' || :;"
             f" ls -d /run/rkt/pods/{self.name} 2>/dev/null || :;"
-            " ls /run/netns 2>/dev/null | grep '^rkt-' || :; ip -o link | grep veth || :"
+            " ls /run/netns 2>/dev/null | grep '^rkt-' || :; ip -o link | grep veth || :;"
+            " find /run/rkt/networks -name '172.*' 2>/dev/null || :; ls /run/rkt/ports || :;"
+            " ls /var/lib/rkt/pods/embryo || :; iptables-save | grep -- '--dport' || :"
         ).strip()

@@ -18,7 +18,8 @@ def test_signals_in_a_row_are_one_wish(cli: Box, attempt: int) -> None:
     out = cli.shell(
         f'setsid rkt run --net=none {IMAGE} -- -c "{script}" >/tmp/run.out 2>&1 & pid=$!;'
         " while ! grep -q ready /tmp/run.out; do sleep 0.05; done;"
-        " kill -INT $pid; kill -INT -$pid || :; kill -INT -$pid || :; wait $pid || echo $?; cat /tmp/run.out"
+        " kill -INT $pid; kill -INT -$pid || :; kill -INT -$pid || :;"
+        " wait $pid || echo $?; cat /tmp/run.out"
     )
     assert out.splitlines()[0] == "3"
     assert out.splitlines()[-1] == "bye"
