@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 
 from rktsd.appc.types import NameValue
@@ -17,6 +18,11 @@ from rktsd.store.records import ImageRecord
 
 VERSION = 2
 _SHARED_MEMORY = 32 << 10
+# Bytes of the header (https://www.sqlite.org/fileformat.html): what reads and what writes the file.
+_JOURNAL_MODE = slice(18, 20)
+_NO_WAL = b"\1\1"
+_ATTEMPTS = 20
+_PAUSE = 0.05
 # What each version adds to the one before; an index is brought up to date when it is written to.
 _SCHEMAS = (
     """
@@ -156,14 +162,31 @@ class Index:
             self._version(connection)
         except sqlite3.OperationalError:
             connection.close()
-            # A disk without space for SQLite's own files: with no writer there is nothing in them.
-            if not (read and self._is_full() and not _size(f"{self.path}-wal")):
+            # SQLite wants files of its own beside the index: not where the disk is full, nor for
+            # those who may read and not write. A writer at work has made them for everybody.
+            at_rest = self._at_rest() if read else None
+            if at_rest is None:
                 raise
-            from urllib.parse import quote
-
-            uri = f"file:{quote(os.path.abspath(self.path))}?immutable=1"
-            return sqlite3.connect(uri, uri=True, isolation_level=None)
+            return at_rest
         return connection
+
+    def _at_rest(self) -> sqlite3.Connection | None:
+        """A copy in memory of the index that nobody writes to; None where it gets no rest."""
+        for _ in range(_ATTEMPTS):
+            try:
+                with open(self.path, "rb") as file:
+                    before = os.fstat(file.fileno())
+                    content = bytearray(file.read())
+                    after = os.fstat(file.fileno())
+            except OSError:
+                return None
+            if before.st_mtime_ns == after.st_mtime_ns and not _size(f"{self.path}-wal"):
+                content[_JOURNAL_MODE] = _NO_WAL
+                connection = sqlite3.connect(":memory:", isolation_level=None)
+                connection.deserialize(bytes(content))
+                return connection
+            time.sleep(_PAUSE)
+        return None
 
     def _is_full(self) -> bool:
         """Whether the disk has no room even for the smallest of SQLite's files."""

@@ -1,14 +1,17 @@
 """System calls that Python 3.11 lacks: namespaces, mounts, prctl."""
 
+import contextlib
 import ctypes
 import os
 import platform
+from collections.abc import Iterator
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
 MS_REMOUNT, MS_BIND, MS_REC = 0x20, 0x1000, 0x4000
 MS_PRIVATE, MS_SHARED = 1 << 18, 1 << 20
 MNT_DETACH = 2
 
+CLONE_FS = 0x00000200
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x00020000, 0x02000000, 0x04000000
 CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x08000000, 0x20000000, 0x40000000
 
@@ -101,6 +104,28 @@ def own_mount_namespace() -> None:
     os.fchdir(directory)
     os.close(root)
     os.close(directory)
+
+
+@contextlib.contextmanager
+def own_network_and_mounts() -> Iterator[None]:
+    """A network and a mount namespace of this process's own; afterwards it is back."""
+    home = {kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")}
+    root, directory = (os.open(path, os.O_PATH | os.O_DIRECTORY) for path in ("/", "."))
+    unshare(CLONE_NEWNET)
+    try:
+        own_mount_namespace()
+        yield
+    finally:
+        # Threads of servers share root and working directory with us, and setns wants them alone.
+        unshare(CLONE_FS)
+        setns(home["net"], CLONE_NEWNET)
+        setns(home["mnt"], CLONE_NEWNS)
+        # to the top of the mount namespace, which need not be our root
+        os.fchdir(root)
+        os.chroot(".")
+        os.fchdir(directory)
+        for descriptor in (*home.values(), root, directory):
+            os.close(descriptor)
 
 
 def switch_root(new_root: str) -> None:

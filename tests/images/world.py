@@ -20,7 +20,6 @@ from tests.material.keys import SigningKey
 from tests.material.servers import Content, HttpsSite
 
 HOSTS = ("example.com", "other.example", "registry.example")
-CLONE_FS = 0x200
 
 
 class World:
@@ -141,22 +140,10 @@ def discovery_site(files: dict[str, str], *, host: str = "example.com") -> dict[
 @contextlib.contextmanager
 def private_machine() -> Iterator[None]:
     """Move this process to a network of its own, where HOSTS are names of the loopback."""
-    kinds = {"net": syscalls.CLONE_NEWNET, "mnt": syscalls.CLONE_NEWNS}
-    home = {kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in kinds}
-    directory = os.getcwd()
-    syscalls.unshare(syscalls.CLONE_NEWNET)
-    try:
-        syscalls.own_mount_namespace()
+    with syscalls.own_network_and_mounts():
         syscalls.mount("tmpfs", "/mnt", kind="tmpfs")
         Path("/mnt/hosts").write_text(f"127.0.0.1 localhost {' '.join(HOSTS)}\n")
         syscalls.bind("/mnt/hosts", "/etc/hosts")
         if os.system("ip link set lo up") != 0:
             raise RuntimeError("cannot set up the loopback")
         yield
-    finally:
-        # Threads of servers share root and working directory with us, and setns wants them alone.
-        syscalls.unshare(CLONE_FS)
-        for kind, flag in kinds.items():
-            syscalls.setns(home[kind], flag)
-            os.close(home[kind])
-        os.chdir(directory)

@@ -66,12 +66,7 @@ def private_host(config: str) -> Iterator[Host]:
 
     ``config`` stands for /etc/rkt.
     """
-    kinds = {"net": syscalls.CLONE_NEWNET, "mnt": syscalls.CLONE_NEWNS}
-    home = {kind: os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in kinds}
-    directory = os.getcwd()
-    syscalls.unshare(syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS)
-    try:
-        syscalls.mount(None, "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
+    with syscalls.own_network_and_mounts():
         syscalls.mount("tmpfs", "/run", kind="tmpfs")
         os.mkdir("/run/netns")
         other = "/run/netns/other"
@@ -86,11 +81,6 @@ def private_host(config: str) -> Iterator[Host]:
         ):
             subprocess.run(["ip", *command.split()], check=True)
         yield Host(Paths(local_config=config), other)
-    finally:
-        for kind, flag in kinds.items():
-            syscalls.setns(home[kind], flag)
-            os.close(home[kind])
-        os.chdir(directory)
 
 
 def traces() -> dict[str, list[str]]:

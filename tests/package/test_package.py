@@ -16,7 +16,7 @@ DIRECTORIES = {
     "/etc/rkt/trustedkeys/prefix.d": "2775 root:rkt-admin",
     "/etc/rkt/trustedkeys/root.d": "2775 root:rkt-admin",
     "/var/lib/rkt": "2750 root:rkt",
-    "/var/lib/rkt/cas": "2770 root:rkt",
+    "/var/lib/rkt/cas": "2750 root:rkt",
     "/var/lib/rkt/pods": "2750 root:rkt",
 }
 IMAGE = "example.com/sleeper"
