@@ -29,7 +29,7 @@ def test_signals_in_a_row_are_one_wish(cli: Box, attempt: int) -> None:
 def test_an_interrupt_before_the_start_leaves_no_prepared_pod(cli: Box) -> None:
     for delay in ("0.05", "0.1", "0.15", "0.2", "0.3"):
         cli.shell(
-            f"rkt run --net=none {IMAGE} -- -c 'exit 0' >/dev/null 2>&1 & pid=$!;"
+            f"rkt run --net=none {IMAGE} -- -c 'sleep 2' >/dev/null 2>&1 & pid=$!;"
             f" sleep {delay}; kill -INT $pid; wait $pid || :"
         )
     assert "prepared" not in states(cli).values()
