@@ -4,13 +4,14 @@ The pull policies are rkt's. This module stays light, because a pod whose images
 through it: what speaks to the network is imported when there is something to get.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rktsd.errors import NotFound, UsageError
+from rktsd.errors import FetchError, NotFound, RktError, UsageError
 from rktsd.images.platforms import parse_platform
 from rktsd.images.references import (
     Kind,
@@ -88,7 +89,8 @@ def fetch(
     Policy ``new`` takes a stored image when there is one, ``update`` asks the remote side,
     ``never`` takes stored images only; local files and layouts are always imported. ``report`` gets
     a line for everything worth telling. Raises NotFound, FetchError, TrustError, BadInput,
-    StoreError, Unsupported; the store then holds at most dependencies, complete and verified.
+    StoreError, Unsupported; the store then holds at most dependencies, complete and verified, and
+    after a FetchError such layers as well, which the next fetch uses and a collection removes.
     """
     if options.pull_policy not in POLICIES:
         words = ", ".join(POLICIES)
@@ -96,7 +98,15 @@ def fetch(
     wanted = parse_reference(reference, is_file=os.path.isfile)
     if options.platform:
         wanted = for_platform(wanted, parse_platform(options.platform))
-    return fetch_as(wanted, Job(store, paths, options, report))
+    try:
+        return fetch_as(wanted, Job(store, paths, options, report))
+    except FetchError:
+        # Layers that are complete need not be fetched again when the network is back.
+        raise
+    except RktError:
+        with contextlib.suppress(RktError):
+            store.abandon()
+        raise
 
 
 def fetch_as(reference: Reference, job: Job) -> ImageRecord:

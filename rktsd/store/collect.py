@@ -44,6 +44,22 @@ def collect(
     return Freed(freed["layers"], freed["blobs"], temporaries, size)
 
 
+def take_back(root: str, records: Iterable[ImageRecord], arrived: Iterable[str]) -> list[str]:
+    """Remove what ``arrived`` (KIND/NAME) and neither ``records`` nor a claim needs; the layers.
+
+    The caller holds the store's lock exclusively. Raises StoreError, OSError.
+    """
+    needed = {f"{kind}/{name}" for name in sweep(f"{root}/tmp")[2] for kind in ("layers", "blobs")}
+    for record in records:
+        needed.add(f"images/{record.id}")
+        needed.update(f"layers/{layer_name(layer)}" for layer in record.layers)
+        needed.update(f"blobs/{blob_name(blob)}" for blob in record.blobs)
+    gone = [each for each in arrived if each not in needed]
+    for each in gone:
+        discard(root, f"{root}/{each}")
+    return [each.removeprefix("layers/") for each in gone if each.startswith("layers/")]
+
+
 def retire(root: str, tree: str, layer: str) -> None:
     """Keep the tree of a layer that was replaced, for the pods that run on it."""
     os.makedirs(f"{root}/{_RETIRED}", 0o700, exist_ok=True)

@@ -8,6 +8,7 @@
                              time of "used" is last use
     <root>/index             SQLite
     <root>/generation        replaced whenever images are added or removed
+    <root>/reserve/          room for removing things where the disk is full
     <root>/tmp/              scratch directories of living processes, and leftovers of dead ones
 
 The lock is flock(2) on <root>. Who resolves images and then uses their layers holds it shared;
@@ -35,6 +36,7 @@ from rktsd.store.records import (
     layer_name,
     parse_digest,
 )
+from rktsd.store.reserve import make, room
 from rktsd.store.temporary import Scratch, scratch
 from rktsd.store.transfer import discard, is_ours, take
 from rktsd.store.tree import is_directory
@@ -53,6 +55,7 @@ class Store:
     def __init__(self, root: str) -> None:
         self.root = root
         self._claims: Scratch | None = None
+        self._arrived: dict[str, None] = {}
         self._exclusive = 0
         self._shared = 0
 
@@ -72,6 +75,7 @@ class Store:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(f"{root}/{name}", mode)
             cls(root)._index().create()
+            make(root)
             sync_directory(root)
         return cls(root)
 
@@ -88,9 +92,24 @@ class Store:
 
     def close(self) -> None:
         """Give up claims. The object can be used again."""
+        self._arrived.clear()
         if self._claims is not None:
             self._claims.close()
             self._claims = None
+
+    def abandon(self) -> None:
+        """Give up claims, and free what arrived under them unless somebody needs it by now.
+
+        Does nothing more where the lock is held shared: that is left to the next collection.
+        """
+        from rktsd.store.collect import take_back
+
+        arrived = list(self._arrived)
+        self.close()
+        if arrived and not self._shared:
+            with self.exclusive(), _writing(self.root), room(self.root):
+                gone = take_back(self.root, self._index().all(), arrived)
+                self._index().forget_layers(gone)
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
@@ -383,7 +402,7 @@ class Store:
 
     def remove(self, image_id: str) -> None:
         """Forget an image; ``collect`` frees its layers and blobs. Raises NotFound."""
-        with self.exclusive(), _writing(self.root):
+        with self.exclusive(), _writing(self.root), room(self.root):
             self.image(image_id)
             # First, so that nobody trusts what he remembers of an image that is about to go.
             self._renew_generation()
@@ -400,7 +419,7 @@ class Store:
         """
         from rktsd.store.collect import collect
 
-        with self.exclusive(), _writing(self.root):
+        with self.exclusive(), _writing(self.root), room(self.root):
             index = self._index()
             freed = collect(self.root, index.all(), keep_layers, in_use=in_use or {})
             index.forget_layers(freed.layers)
@@ -431,13 +450,17 @@ class Store:
         """Give a complete, synced tree its name; somebody else may have been quicker."""
         try:
             rename_durable(root, self.layer_path(name))
+            self._arrived[f"layers/{name}"] = None
         except OSError:
             if not self.has_layer(name):
                 raise
         self._index().put_layer(name, size)
 
     def _place_blob(self, path: str, name: str) -> None:
-        rename_durable(path, f"{self.root}/blobs/{name}")
+        target = f"{self.root}/blobs/{name}"
+        if not os.path.exists(target):
+            self._arrived[f"blobs/{name}"] = None
+        rename_durable(path, target)
 
     def _put(self, record: ImageRecord, files: Mapping[str, bytes]) -> ImageRecord:
         target = self._image_path(record.id)
@@ -452,6 +475,7 @@ class Store:
             os.utime(f"{place}/used", ns=(record.last_used, record.last_used))
             try:
                 rename_durable(place, target)
+                self._arrived[f"images/{record.id}"] = None
             except OSError:
                 if not is_directory(target):
                     raise

@@ -3,7 +3,6 @@
 import os
 
 from rktsd.errors import BadInput, NotFound, StoreError
-from rktsd.store.temporary import scratch
 from rktsd.store.tree import remove_tree
 
 
@@ -33,10 +32,13 @@ def take(root: str, path: str, target: str) -> None:
 
 
 def discard(root: str, path: str) -> int:
-    """Remove ``path`` of the store, the bytes freed. Its name goes first: no half of it has one."""
-    with scratch(f"{root}/tmp") as place:
-        try:
-            os.rename(path, f"{place}/discarded")
-        except FileNotFoundError:
-            return 0
-        return remove_tree(f"{place}/discarded")
+    """Remove ``path`` of the store, the bytes freed. Its name goes first: no half of it has one.
+
+    Takes no room, so that a full disk can be freed. The caller holds the lock exclusively.
+    """
+    place = f"{root}/tmp/{os.getpid()}-{os.urandom(6).hex()}"
+    try:
+        os.rename(path, place)
+    except FileNotFoundError:
+        return 0
+    return remove_tree(place)

@@ -192,7 +192,7 @@ def test_docker_archives_that_are_none(
     members = members_of(directory / "docker.tar")
     change(members)
     path = pack(tmp_path / "bad.tar", members)
-    with world.store_unchanged_but_layers(), pytest.raises(error, match=message) as caught:
+    with world.store_unchanged(), pytest.raises(error, match=message) as caught:
         world.fetch(f"docker-archive:{path}", insecure=["image"])
     assert str(caught.value).startswith((path, f"docker image name {'UPPER/X'!r}"))
     assert "\n" not in str(caught.value)

@@ -140,7 +140,7 @@ def test_nothing_stays_of_what_does_not_end(world: World) -> None:
         image(world, "base", "x", "top"),
         image(world, "top", "t", "base", pathWhitelist=["/t"]),
     ]
-    with world.store_unchanged_but_layers(), pytest.raises(BadInput, match="do not end"):
+    with world.store_unchanged(), pytest.raises(BadInput, match="do not end"):
         fetch(world, "top", *paths)
 
 

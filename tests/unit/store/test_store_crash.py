@@ -12,7 +12,7 @@ import pytest
 
 from rktsd.errors import RktError
 from rktsd.store.store import Store
-from tests.unit.store.archives import aci, archive, diff_id, image_id, member, names
+from tests.unit.store.archives import aci, archive, diff_id, image_id, member, names, stored
 
 ROOT = Path(__file__).parents[3]
 
@@ -126,6 +126,79 @@ def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path, size: str) -> No
     last = errors.strip().splitlines()[-1]
     assert last.startswith("rktsd.errors.StoreError: ")
     assert "full" in last or "No space left" in last
+
+
+REMOVE = (
+    "import os, sys\n"
+    "from rktsd.store.store import Store\n"
+    "from rktsd.errors import RktError\n"
+    "os.system('mount -t tmpfs -o ' + sys.argv[2] + ' tmpfs ' + sys.argv[1])\n"
+    "s = Store.open(sys.argv[1] + '/cas', create=True)\n"
+    "one, two = (s.import_aci(a, source=a, verified_by='insecure') for a in sys.argv[3:])\n"
+    "s.close()\n"
+    "def fill():\n"
+    "    try:\n"
+    "        if 'size' in sys.argv[2]:\n"
+    "            with open(sys.argv[1] + '/fill', 'ab', buffering=0) as file:\n"
+    "                while file.write(bytes(4096)) == 4096: pass\n"
+    "        else:\n"
+    "            for n in range(100000): os.mknod(sys.argv[1] + f'/{n}.{os.urandom(4).hex()}')\n"
+    "    except OSError as error: print(error.strerror)\n"
+    "fill()\n"
+    "for record in (one, two):\n"
+    "    s.remove(record.id)\n"
+    "    fill()\n"
+    "print([r.id for r in s.images()], len(os.listdir(s.root + '/images')))\n"
+    "freed = s.collect()\n"
+    "print(len(freed.layers), len(freed.blobs), os.listdir(s.root + '/tmp'))\n"
+    "print(sorted(os.listdir(s.root + '/reserve')))\n"
+)
+
+
+@pytest.mark.parametrize("scarce", ["size=2m", "nr_inodes=200"])
+def test_a_full_disk_can_be_freed(tmp_path: Path, scarce: str) -> None:
+    """Removing takes room as well, blocks and inodes: the store has laid some up."""
+    place = tmp_path / "full"
+    place.mkdir()
+    for name in "ab":
+        (tmp_path / name).write_bytes(aci(member("rootfs/a", name.encode() * 90_000)))
+    archives = [str(tmp_path / name) for name in "ab"]
+    process = start(REMOVE, str(place), scarce, *archives, confined=("unshare", "-m"))
+    shown, errors = process.communicate(timeout=60)
+    assert errors == ""
+    assert shown.splitlines() == [
+        *["No space left on device"] * 3,
+        "[] 0",
+        "2 2 []",
+        "['0', '1', '2', '3']",
+    ]
+
+
+def test_what_a_fetch_brought_that_failed_is_taken_back(tmp_path: Path, store: Store) -> None:
+    """Layers and blobs go, but not those that were there, nor those that others want by now."""
+    layers = [archive(member(name)) for name in ("old", "new", "wanted")]
+    for number, data in enumerate(layers):
+        (tmp_path / str(number)).write_bytes(data)
+    store.import_layer(str(tmp_path / "0"), diff_id=diff_id(layers[0]))
+    store.close()
+    before = stored(store.root)
+    with Store.open(store.root) as other, Store.open(store.root) as failing:
+        for number, data in enumerate(layers):
+            failing.import_layer(str(tmp_path / str(number)), diff_id=diff_id(data))
+        failing.add_blob(str(tmp_path / "1"), diff_id(layers[1]))
+        other.claim(diff_id(layers[2]))
+        failing.abandon()
+        assert [store.has_layer(diff_id(data)) for data in layers] == [True, False, True]
+        assert os.listdir(f"{store.root}/blobs") == []
+        other.abandon()
+        assert store.has_layer(diff_id(layers[2]))
+    failing.import_layer(str(tmp_path / "1"), diff_id=diff_id(layers[1]))
+    failing.abandon()
+    store.close()
+    assert set(stored(store.root)) - set(before) == {
+        f"layers/{diff_id(layers[2]).replace(':', '-')}",
+        f"layers/{diff_id(layers[2]).replace(':', '-')}/wanted",
+    }
 
 
 def test_errors_of_ours_only(tmp_path: Path, store: Store) -> None:
