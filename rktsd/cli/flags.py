@@ -173,6 +173,10 @@ STATUS = (
 )
 _PRETTY = Flag("pretty-print", OPTIONAL, "BOOL", "indent the JSON (true)")
 CAT_MANIFEST = (_UUID_FILE, _PRETTY)
+_INSTANCE = _value("instance", "NAME", "read a template for POD@NAME (instance)")
+POD_CHECK = (_INSTANCE,)
+POD_SHOW = (_INSTANCE, _PRETTY)
+POD_UNITS = (_INSTANCE, _FORMAT)
 STOP = (Flag("force", help="kill the apps at once"), _UUID_FILE)
 RM = (_UUID_FILE,)
 GC = (

@@ -17,6 +17,7 @@ from rktsd.images.references import (
     Kind,
     Reference,
     for_platform,
+    is_digest,
     parse_reference,
     platform_suffix,
 )
@@ -109,6 +110,20 @@ def fetch(
         raise
 
 
+def stored(reference: str, store: Store) -> ImageRecord:
+    """The image in the store that ``reference`` gave or would be taken for. Raises NotFound.
+
+    For a path, a layout or an archive it is what was imported from there last.
+    """
+    wanted = parse_reference(reference, is_file=os.path.isfile)
+    if wanted.kind is Kind.ID:
+        return store.find(wanted.target)
+    found = _stored(wanted, store)
+    if found is None:
+        raise NotFound(f"image {reference!r} is not in the store", hint="rkt fetch it first")
+    return found
+
+
 def fetch_as(reference: Reference, job: Job) -> ImageRecord:
     """``fetch`` for a reference that is parsed; dependencies come back here."""
     kind, policy = reference.kind, job.options.pull_policy
@@ -150,5 +165,19 @@ def _stored(reference: Reference, store: Store) -> ImageRecord | None:
             return store.find(reference.target)
         except NotFound:
             return None
-    prefix = "docker://" if reference.kind is Kind.DOCKER else ""
-    return store.find_source(f"{prefix}{reference.target}{platform_suffix(reference.platform)}")
+    return store.find_source(f"{_source(reference)}{platform_suffix(reference.platform)}")
+
+
+def _source(reference: Reference) -> str:
+    """What the store calls the place that an image came from."""
+    if reference.kind is Kind.DOCKER:
+        return f"docker://{reference.target}"
+    if reference.kind is Kind.FILE:
+        from urllib.parse import quote
+
+        return f"file://{quote(os.path.abspath(reference.target))}"
+    if reference.kind in (Kind.URL, Kind.NAME):
+        return reference.target
+    selector = reference.selector or ""
+    mark = "@" if is_digest(selector) else ":" if selector else ""
+    return f"{reference.kind}:{os.path.abspath(reference.target)}{mark}{selector}"

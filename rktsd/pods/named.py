@@ -8,10 +8,10 @@ from rktsd.host.files import locked
 from rktsd.images.fetch import FetchOptions
 from rktsd.paths import Paths
 from rktsd.pods import cache, directories, podfile, runs
+from rktsd.pods.checks import check_pod_file
 from rktsd.pods.compile import Compiled, compile_pod
 from rktsd.pods.options import PodOptions, expand_insecure
 from rktsd.pods.resolve import resolve
-from rktsd.stage1.plan import check_settings
 from rktsd.store.store import Store
 
 
@@ -21,7 +21,7 @@ def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> C
     The compiled form is kept for the next start, where that can be known to be the same.
     """
     file = podfile.load(paths, pod)
-    _check_settings(file)
+    check_pod_file(file)
     store = Store.open(paths.store, create=True)
     generation = cache.store_generation(paths)
     options = file.options
@@ -46,13 +46,6 @@ def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> C
         if unchanged and _depends_on_pod_file_alone(options):
             cache.save(paths, pod, compiled, file=file.path, text=file.text)
         return runs.begin(paths, compiled)
-
-
-def _check_settings(file: podfile.PodFile) -> None:
-    """Refuse what systemd is not to be told before images are fetched for it."""
-    check_settings(file.options.systemd, f"{file.path}: systemd", slice=True)
-    for name, app in file.options.apps.items():
-        check_settings(app.systemd, f"{file.path}: app {name}: systemd", slice=False)
 
 
 def _depends_on_pod_file_alone(options: PodOptions) -> bool:

@@ -90,7 +90,7 @@ def parse(text: bytes, path: str, *, pod: str) -> PodFile:
     document = decode_json(text, path) if form == "json" else _decode_toml(text, path)
     if stem.endswith("@"):
         document = document._replace(value=_instance(document, pod.partition("@")[2]))
-    manifest, options = _from_appc(document) if form == "json" else _from_toml(document)
+    manifest, options = read_appc(document) if form == "json" else _from_toml(document)
     if not manifest.apps:
         raise BadInput(f"{path}: the pod has no app")
     return PodFile(pod, path, text, manifest, options)
@@ -130,7 +130,8 @@ def _instance(place: Cursor, instance: str) -> object:
     return _SPECIFIER.sub(specifier, place.value) if isinstance(place.value, str) else place.value
 
 
-def _from_appc(document: Cursor) -> tuple[PodManifest, PodOptions]:
+def read_appc(document: Cursor) -> tuple[PodManifest, PodOptions]:
+    """A pod file that is an appc Pod Manifest. Raises BadInput."""
     manifest = read.pod_manifest_at(document, need_ids=False)
     apps = {}
     for app in manifest.apps:

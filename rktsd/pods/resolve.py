@@ -10,7 +10,7 @@ from dataclasses import replace
 from rktsd.appc import isolators
 from rktsd.appc.types import PodManifest, RuntimeApp, RuntimeImage
 from rktsd.errors import BadInput, CommandFailed, RktError, Unsupported
-from rktsd.images.fetch import FetchOptions, fetch
+from rktsd.images.fetch import FetchOptions, fetch, stored
 from rktsd.paths import Paths
 from rktsd.pods.options import AppOptions, PodOptions, expand_insecure
 from rktsd.pods.overrides import apply_overrides
@@ -29,11 +29,13 @@ def resolve(
     fetching: FetchOptions,
     report: Callable[[str], None],
     pod_file: str | None = None,
+    stored_only: bool = False,
 ) -> PodSpec:
     """Find the image of every app, and write down what runs.
 
     ``fetching`` holds where pod and apps say nothing of their own; with ``pod_file`` errors speak
-    of what is written there. Raises what ``fetch`` raises, NotFound for an image ID that is not
+    of what is written there; with ``stored_only`` nothing is fetched, and nothing written, not even
+    that the images were used. Raises what ``fetch`` raises, NotFound for an image ID that is not
     stored, and BadInput for an app without a command.
     """
     apps, images = [], {}
@@ -42,6 +44,8 @@ def resolve(
         with _as_written_in(pod_file, runtime.name):
             if app_options.image is None:
                 record = store.find(runtime.image.id)
+            elif stored_only:
+                record = stored(app_options.image, store)
             else:
                 insecure = expand_insecure((*options.insecure, *app_options.insecure))
                 record = fetch(
@@ -55,7 +59,8 @@ def resolve(
                     ),
                     report=report,
                 )
-        store.touch(record.id)
+        if not stored_only:
+            store.touch(record.id)
         image = app_image(record, store.manifest_bytes(record.id))
         images[runtime.name] = image
         apps.append(_reified(runtime, image, app_options))

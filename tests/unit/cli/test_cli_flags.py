@@ -57,6 +57,9 @@ OURS = {
     "login": "authfile password-stdin username",
     "logout": "authfile",
     "logs": "app follow lines since until",
+    "pod check": "instance",
+    "pod show": "instance pretty-print",
+    "pod units": "format instance",
 }
 RKT_GLOBAL = (
     "debug dir system-config local-config user-config insecure-options trust-keys-from-https"

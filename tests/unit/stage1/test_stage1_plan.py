@@ -28,8 +28,8 @@ from rktsd.appc.types import (
     Volume,
 )
 from rktsd.errors import BadInput, RktError, Unsupported
-from rktsd.stage1 import syscalls
 from rktsd.stage1.plan import plan
+from rktsd.stage1.show import render
 from rktsd.stage1.types import AppFacts, Placeholder, PodFacts, PodPlan
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
@@ -219,42 +219,9 @@ CASES = {
 }
 
 
-def _rendered(planned: PodPlan) -> str:
-    """A plan as text: a line for every property, the default filter by its name."""
-    lines = [f"pod {planned['pod']}: {' '.join(planned['apps'])}"]
-    for unit in (planned["barrier"], *planned["units"]):
-        lines += ["", f"[{unit['name']}]"]
-        lines += [
-            f"{name} ({signature}) = {json.dumps(value, ensure_ascii=False)}"
-            for name, signature, value in unit["properties"]
-        ]
-    for path, mode, uid, gid in planned["directories"]:
-        lines += ["", f"[directory {path}] {mode:04o} {uid}:{gid}"]
-    for path, text in planned["files"]:
-        lines += ["", f"[file {path}]", text.rstrip("\n")]
-    for bundle in planned["bundles"]:
-        config = _with_named_filter(bundle["config"])
-        shown = json.dumps(config, indent=1, ensure_ascii=False)
-        lines += ["", f"[bundle {bundle['directory']}]", shown]
-        lines += [bundle["run"].rstrip("\n").replace(" --", " \\\n  --")]
-    return "\n".join(lines) + "\n"
-
-
-def _with_named_filter(config: dict[str, Any]) -> dict[str, Any]:
-    linux = dict(config["linux"])
-    if linux.get("seccomp", {}).get("syscalls") == [
-        {
-            "names": list(syscalls.allowed(config["process"]["capabilities"]["bounding"])),
-            "action": "SCMP_ACT_ALLOW",
-        }
-    ]:
-        linux["seccomp"] = {**linux["seccomp"], "syscalls": "the default ones"}
-    return {**config, "linux": linux}
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case: str) -> None:
-    rendered = _rendered(CASES[case]())
+    rendered = render(CASES[case]())
     path = os.path.join(GOLDEN, f"{case}.txt")
     if os.environ.get("RKTSD_GOLDEN") == "write":
         with open(path, "w") as file:

@@ -1,0 +1,13 @@
+"""What can be said against a pod file before any of its images is looked for."""
+
+from __future__ import annotations
+
+from rktsd.pods.podfile import PodFile
+from rktsd.stage1.plan import check_settings
+
+
+def check_pod_file(file: PodFile) -> None:
+    """Refuse what systemd is not to be told. Raises BadInput."""
+    check_settings(file.options.systemd, f"{file.path}: systemd", slice=True)
+    for name, app in file.options.apps.items():
+        check_settings(app.systemd, f"{file.path}: app {name}: systemd", slice=False)

@@ -1,0 +1,127 @@
+"""What a pod file would become, without a trace: nothing is fetched, written or started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from rktsd.appc import names
+from rktsd.appc.cursor import Cursor, decode_json
+from rktsd.errors import BadInput, UsageError
+from rktsd.host import files
+from rktsd.images.fetch import FetchOptions
+from rktsd.paths import Paths
+from rktsd.pods import directories, podfile
+from rktsd.pods.compile import Compiled, compile_pod
+from rktsd.pods.locate import MAX_POD_FILE
+from rktsd.pods.podfile import PodFile
+from rktsd.pods.resolve import resolve
+from rktsd.pods.spec import PodSpec
+from rktsd.store.store import Store
+
+UUID = "00000000-0000-4000-8000-000000000000"
+"""Stands for that of the run, which a start makes up."""
+
+
+def read_pod_file(word: str, paths: Paths, *, instance: str | None = None) -> PodFile:
+    """The pod file that ``word`` means: a path, or the name of a pod that has one in /etc/rkt/pods.
+
+    ``instance`` is what a template is read for. A file whose name is not that of a pod is read as
+    if it were called by the UUID above. Raises NotFound, BadInput, StoreError, UsageError.
+    """
+    if "/" not in word and not word.endswith((".toml", ".json")):
+        if instance is not None:
+            raise UsageError("--instance is for the path of a template", hint="write POD@INSTANCE")
+        return podfile.load(paths, word)
+    stem, _, form = os.path.basename(word).rpartition(".")
+    if form not in ("toml", "json"):
+        raise UsageError(f"{word}: pod files end in .toml or .json")
+    if stem.endswith("@"):
+        pod = f"{stem}{instance or 'instance'}"
+    elif instance is not None:
+        raise UsageError(f"{word}: --instance is for templates, whose names end in @")
+    else:
+        pod = stem
+    try:
+        names.check_pod_name(pod, "pod")
+    except BadInput:
+        pod = UUID
+    return podfile.parse(files.read_limited(word, MAX_POD_FILE), word, pod=pod)
+
+
+def remarks(file: PodFile) -> list[str]:
+    """What is no error in a pod file but hardly meant."""
+    found = []
+    if file.name == UUID:
+        found.append(f"{file.path}: its name is not that of a pod: no unit can start it from there")
+    if file.path.endswith(".json"):
+        found += [f"{place}: unknown field, ignored" for place in unread_fields(file)]
+    return found
+
+
+def unread_fields(file: PodFile) -> list[str]:
+    """``FILE: PATH`` of every field of a JSON pod file that nobody reads, in their order."""
+    document = decode_json(file.text, file.path)
+    watched = Cursor(file.path, "", _watch(document.value))
+    podfile.read_appc(watched)
+    return [place.where for place in _unread(watched)]
+
+
+class _Watched(dict[str, Any]):
+    """An object that knows which of its members somebody asked for.
+
+    So the readers of manifests are themselves the list of known fields.
+    """
+
+    def __init__(self, members: dict[str, Any]) -> None:
+        super().__init__(members)
+        self.read: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.read.add(key)
+        return super().get(key, default)
+
+    def items(self) -> Any:
+        self.read.update(self)
+        return super().items()
+
+
+def _watch(value: object) -> object:
+    if isinstance(value, dict):
+        return _Watched({name: _watch(member) for name, member in value.items()})
+    return [_watch(element) for element in value] if isinstance(value, list) else value
+
+
+def _unread(place: Cursor) -> Iterator[Cursor]:
+    if isinstance(place.value, list):
+        for element in place.elements():
+            yield from _unread(element)
+    elif isinstance(place.value, _Watched):
+        read = frozenset(place.value.read)
+        for name, member in place.members():
+            if name in read:
+                yield from _unread(member)
+            else:
+                yield member
+
+
+def reified(file: PodFile, paths: Paths) -> PodSpec:
+    """The pod with every image found in the store. Raises NotFound for one that is not there."""
+    return resolve(
+        file.manifest,
+        file.options,
+        store=Store.open(paths.store),
+        paths=paths,
+        fetching=FetchOptions(),
+        report=lambda _: None,
+        pod_file=file.path,
+        stored_only=True,
+    )
+
+
+def compiled(file: PodFile, paths: Paths) -> Compiled:
+    """Everything that a start of the pod would do."""
+    spec = reified(file, paths)
+    directory = directories.stage_directory(paths, directories.RUN, UUID)
+    return compile_pod(spec, pod=file.name, uuid=UUID, directory=directory, paths=paths)

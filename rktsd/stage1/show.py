@@ -1,0 +1,42 @@
+"""A plan as text for readers: what ``rkt pod units`` prints and golden files hold. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rktsd.stage1 import syscalls
+
+if TYPE_CHECKING:
+    from rktsd.stage1.types import PodPlan
+
+
+def render(plan: PodPlan) -> str:
+    """A line for every property, the default system call filter by its name."""
+    lines = [f"pod {plan['pod']}: {' '.join(plan['apps'])}"]
+    for unit in (plan["barrier"], *plan["units"]):
+        lines += ["", f"[{unit['name']}]"]
+        lines += [
+            f"{name} ({signature}) = {json.dumps(value, ensure_ascii=False)}"
+            for name, signature, value in unit["properties"]
+        ]
+    for path, mode, uid, gid in plan["directories"]:
+        lines += ["", f"[directory {path}] {mode:04o} {uid}:{gid}"]
+    for path, text in plan["files"]:
+        lines += ["", f"[file {path}]", text.rstrip("\n")]
+    for bundle in plan["bundles"]:
+        config = _with_named_filter(bundle["config"])
+        shown = json.dumps(config, indent=1, ensure_ascii=False)
+        lines += ["", f"[bundle {bundle['directory']}]", shown]
+        lines += [bundle["run"].rstrip("\n").replace(" --", " \\\n  --")]
+    return "\n".join(lines) + "\n"
+
+
+def _with_named_filter(config: Mapping[str, Any]) -> dict[str, Any]:
+    linux = dict(config["linux"])
+    capabilities = config["process"]["capabilities"]["bounding"]
+    default = {"names": list(syscalls.allowed(capabilities)), "action": "SCMP_ACT_ALLOW"}
+    if linux.get("seccomp", {}).get("syscalls") == [default]:
+        linux["seccomp"] = {**linux["seccomp"], "syscalls": "the default ones"}
+    return {**config, "linux": linux}
