@@ -87,7 +87,10 @@ def _reason(plan: PodPlan) -> str:
         except (OSError, ValueError):
             silent.append(app)
             continue
-        return f"app {app} did not start: {result} ({code} {status})"
+        if result != "success":
+            return f"app {app} did not start: {result} ({code} {status})"
+    if not silent:
+        return "its apps ended before it was up"
     units = " ".join(f"-u {app_unit(plan['pod'], app)}" for app in silent)
     which = f"app {silent[0]}" if len(silent) == 1 else f"one of {', '.join(silent)}"
     return f"{which} did not start, and left no word why: see journalctl {units}"

@@ -160,9 +160,11 @@ def _zstd(descriptor: int, head: bytes, label: str) -> Callable[[], bytes]:
                 return data
             return os.read(descriptor, size)
 
+    # Any: zstandard's types want a whole file object, its code only read().
+    source: Any = Source()
     # A frame that is cut off just ends here; the tar reader and the layer's digest notice.
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-    reader = decompressor.stream_reader(Source(), read_size=INPUT, read_across_frames=True)
+    reader = decompressor.stream_reader(source, read_size=INPUT, read_across_frames=True)
 
     def read() -> bytes:
         try:

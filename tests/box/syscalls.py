@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import platform
+import tempfile
 from collections.abc import Iterator
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 0x1, 0x2, 0x4, 0x8
@@ -138,3 +139,14 @@ def switch_root(new_root: str) -> None:
     _checked(_libc.syscall(ctypes.c_long(number), b".", b"."), "pivot_root")
     unmount(".", MNT_DETACH)
     os.chdir("/")
+
+
+def leave_chroot() -> None:
+    """Make the tree that is this process's root, with all below it, its root mount as well."""
+    directory = os.getcwd()
+    own_mount_namespace()
+    place = tempfile.mkdtemp()
+    mount("/", place, flags=MS_BIND | MS_REC)
+    switch_root(place)
+    os.rmdir(place)
+    os.chdir(directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 
 from rktsd.appc import read
 from rktsd.appc.types import Mount, PodManifest, RuntimeApp, RuntimeImage, Volume
-from rktsd.errors import RktError
+from rktsd.errors import NotFound, RktError
 from rktsd.paths import Paths
 from rktsd.pods.compile import Compiled, compile_pod
 from rktsd.pods.options import PodOptions
+from rktsd.pods.prepared import prepare
 from rktsd.pods.spec import AppImage, PodSpec
 from tests.material.images import image_manifest
 
@@ -42,6 +44,7 @@ def spec(
     *,
     kind: str = "aci",
     mounts: dict[str, str] | None = None,
+    layer: str = LAYER,
 ) -> PodSpec:
     """A pod of one app; ``mounts`` are places in the app and what of the host appears there."""
     manifest = image_manifest("example.com/web", ["/bin/app"], workingDirectory=directory)
@@ -59,7 +62,7 @@ def spec(
     return PodSpec(
         PodManifest(ac_version="0.8.11", apps=(app,), volumes=volumes),
         PodOptions(networks=("none",)),
-        {"web": AppImage("sha512-ab", kind, (LAYER,), "insecure", image)},
+        {"web": AppImage("sha512-ab", kind, (layer,), "insecure", image)},
     )
 
 
@@ -123,3 +126,10 @@ def test_files_are_mounted_on_files_alone(paths: Paths, tmp_path: Path) -> None:
     compiled(paths, mounts={"/etc/app.conf": file, "/srv": directory, "/new": file})
     # What is below another volume is not the image's.
     compiled(paths, mounts={"/srv": directory, "/srv/here": file})
+
+
+def test_a_missing_layer_is_not_taken_for_a_missing_program(paths: Paths) -> None:
+    os.makedirs(paths.pods)
+    other = "sha512-" + "2" * 128
+    with pytest.raises(NotFound, match=f"layer {other} is not in the store"):
+        prepare(spec(layer=other), paths, uuid=UUID)
