@@ -1,4 +1,4 @@
-"""What downloads look like: bars on a terminal, nothing elsewhere."""
+"""What downloading and unpacking look like: bars on a terminal, nothing elsewhere."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from typing import NamedTuple, TextIO
 
 from rktsd.cli.context import one_line
 from rktsd.cli.table import size
-from rktsd.images.progress import Moved, Watch
+from rktsd.images.progress import UNPACKING, Moved, Watch
 
 _INTERVAL = 0.1
 _WINDOW = 5.0
@@ -36,7 +36,7 @@ def talk(report: Callable[[str], None], *, stream: TextIO | None = None) -> Talk
 
 
 class Bar:
-    """One download; ``total`` is None where nobody said how large it is."""
+    """One download or unpacking; ``total`` is None where nobody said how large it is."""
 
     __slots__ = ("_samples", "done", "name", "total")
 
@@ -157,6 +157,8 @@ def _measures(stream: TextIO) -> tuple[int, int]:
 
 def _shown(what: str) -> str:
     """The part of a URL that people know a download by; of a digest, its beginning."""
+    if what.startswith(UNPACKING):
+        return f"unpack {_shown(what.removeprefix(UNPACKING))}"
     name = one_line(what).partition("?")[0].rstrip("/").rpartition("/")[2] or one_line(what)
     algorithm, separator, digest = name.partition(":")
     return digest[:12] if separator and algorithm in ("sha256", "sha512") else name

@@ -3,7 +3,7 @@
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from rktsd.errors import CommandFailed
@@ -12,6 +12,7 @@ ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
 }
+_TICK = 0.1
 
 
 def run(
@@ -22,24 +23,30 @@ def run(
     timeout: float | None = None,
     check: bool = True,
     pass_fds: Sequence[int] = (),
+    tick: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ``command`` to its end, capturing both outputs.
 
     ``pass_fds`` are descriptors it inherits: a lock among them is held as long as it lives, even
-    when we do not. ``environment`` is added to a minimal one. Raises CommandFailed when the program
-    is missing, does not end within ``timeout`` seconds, or (with ``check``) exits with an error.
+    when we do not. ``environment`` is added to a minimal one. ``tick`` is called every now and then
+    and at the end; what it raises ends the program. Raises CommandFailed when the program is
+    missing, does not end within ``timeout`` seconds, or (with ``check``) exits with an error.
     """
     try:
-        done = subprocess.run(
+        with subprocess.Popen(
             command,
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**ENVIRONMENT, **(environment or {})},
-            timeout=timeout,
-            check=False,
             pass_fds=pass_fds,
-        )
+        ) as child:
+            try:
+                output, complaints = _communicate(child, input, timeout, tick)
+            except BaseException:
+                child.kill()
+                raise
+        done = subprocess.CompletedProcess(command, child.returncode, output, complaints)
     except OSError as error:
         raise CommandFailed(f"cannot run {command[0]}: {error.strerror}", status=127) from error
     except subprocess.TimeoutExpired as error:
@@ -50,6 +57,30 @@ def run(
         reason = lines[-1] if lines else f"exit status {done.returncode}"
         raise CommandFailed(f"{shlex.join(command)}: {reason}", status=done.returncode)
     return done
+
+
+def _communicate(
+    child: subprocess.Popen[bytes],
+    input: bytes | None,
+    timeout: float | None,
+    tick: Callable[[], None] | None,
+) -> tuple[bytes, bytes]:
+    if tick is None:
+        return child.communicate(input, timeout=timeout)
+    left = timeout
+    while True:
+        wait = _TICK if left is None else min(_TICK, left)
+        try:
+            found = child.communicate(input, timeout=wait)
+        except subprocess.TimeoutExpired:
+            input = None
+            if left is not None and left <= wait:
+                raise
+            left = None if left is None else left - wait
+        else:
+            tick()
+            return found
+        tick()
 
 
 def start(command: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -22,7 +22,7 @@ from rktsd.images.fetch import Job, fetch_as
 from rktsd.images.http import Answer, Client
 from rktsd.images.keystore import TrustedKey, trusted_keys
 from rktsd.images.pages import get_page
-from rktsd.images.progress import unwatched
+from rktsd.images.progress import unpacking, unwatched
 from rktsd.images.references import Kind, Reference
 from rktsd.images.revalidate import remember, revalidate
 from rktsd.images.signatures import SIGNATURE_LIMIT, Signer
@@ -190,6 +190,7 @@ def _import(
     get_signature: Callable[[str], bool],
 ) -> ImageRecord:
     """Get signature and archive, check the one by the other, and let the store take it."""
+    watch = job.options.watch or unwatched
     with _scratch(job) as place:
         archive = f"{place}/archive"
         signer = None
@@ -205,6 +206,7 @@ def _import(
             verified_by=signer.fingerprint if signer else "insecure",
             limits=_limits(job),
             label=image,
+            watch=lambda: watch(unpacking(image), os.stat(archive).st_size),
             accept=lambda image_id, manifest: _accept(job, image, manifest, wish, signer),
         )
 

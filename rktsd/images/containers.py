@@ -2,15 +2,17 @@
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from rktsd.appc.write import dumps, image_manifest_json
+from rktsd.config.registries import read_registries
 from rktsd.errors import BadInput, FetchError, TrustError
 from rktsd.images import oci
 from rktsd.images.archive import unpack_archive
 from rktsd.images.digests import Descriptor
 from rktsd.images.dockersave import DockerArchive
 from rktsd.images.fetch import Job
+from rktsd.images.layers import Layer, Source, fetch_layers
 from rktsd.images.layout import Layout
 from rktsd.images.platforms import Platform, host_platform, rank
 from rktsd.images.references import (
@@ -20,21 +22,11 @@ from rktsd.images.references import (
     parse_docker_name,
     platform_suffix,
 )
-from rktsd.images.registry import Registry
+from rktsd.images.registry import Registry, endpoints
 from rktsd.store.records import ImageRecord
 
 MAX_INDEX_DEPTH = 3
 MAX_NESTED = 16
-
-
-class Source(Protocol):
-    """Where content comes from; both verify size and digest (TrustError)."""
-
-    def read(self, descriptor: Descriptor) -> bytes:
-        """A manifest or configuration."""
-
-    def save(self, descriptor: Descriptor, path: str) -> None:
-        """A layer, into the new file ``path``."""
 
 
 class Origin(NamedTuple):
@@ -87,7 +79,8 @@ def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
         platform=platform,
     )
     job.report(f"remote fetching from registry {name.registry}: {name.repository}")
-    with Registry(name, paths=job.paths, client=job.client) as registry:
+    known = read_registries(job.paths.config_dirs())
+    with Registry(name, job, places=endpoints(name, known)) as registry:
         top, data = registry.top()
         return _pull(job, registry, top, data, origin)
 
@@ -167,8 +160,9 @@ def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin
         },
         manifest_annotations=image.annotations,
     )
-    for layer, diff_id in zip(image.layers, config.diff_ids, strict=True):
-        _layer(job, source, layer, diff_id, where=origin.where)
+    pairs = zip(image.layers, config.diff_ids, strict=True)
+    archives = [Layer(layer, diff_id) for layer, diff_id in pairs]
+    blobs = fetch_layers(job, source, archives, where=origin.where)
     layers = dict.fromkeys(diff_id.replace(":", "-", 1) for diff_id in reversed(config.diff_ids))
     record = ImageRecord(
         id=oci.image_id(manifest),
@@ -181,6 +175,7 @@ def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin
         last_used=0,
         source=origin.source,
         verified_by=origin.verified_by,
+        blobs=blobs,
     )
     extra = {"oci-manifest": manifest, "oci-config": config_bytes}
     return job.store.add_image(record, dumps(image_manifest_json(appc)).encode(), extra=extra)
@@ -210,13 +205,3 @@ def _manifest(
         known = ", ".join(dict.fromkeys(offered)) or "nothing"
         raise FetchError(f"{where}: no image for {wanted}, only {known}")
     return found
-
-
-def _layer(job: Job, source: Source, layer: Descriptor, diff_id: str, *, where: str) -> None:
-    """Get and unpack a layer, unless it is stored."""
-    if job.store.claim(diff_id):
-        return
-    job.report(f"downloading layer {layer.digest} ({layer.size} bytes)")
-    with job.store.temporary("layer") as path:
-        source.save(layer, path)
-        job.store.import_layer(path, diff_id=diff_id, label=f"{where}: layer {layer.digest}")

@@ -16,6 +16,7 @@ from rktsd.images.archive import Archive
 from rktsd.images.digests import Descriptor
 from rktsd.images.layout import take_file
 from rktsd.images.oci import OCI_MANIFEST
+from rktsd.images.progress import Watch, unwatched
 from rktsd.images.references import is_digest, parse_docker_name
 from rktsd.store.compression import detect
 
@@ -67,11 +68,12 @@ class DockerArchive:
         """The configuration: nothing else is asked for."""
         return self._config
 
-    def save(self, descriptor: Descriptor, path: str) -> None:
+    def save(self, descriptor: Descriptor, path: str, *, watch: Watch = unwatched) -> None:
         """A layer as the new file ``path``, verified. Raises TrustError."""
         where = f"{self._archive.source}: {descriptor.digest}"
         file = self._files[descriptor.digest]
-        take_file(file, path, expected=descriptor, where=where, ours=True)
+        with watch(descriptor.digest, descriptor.size) as moved:
+            take_file(file, path, expected=descriptor, where=where, ours=True, moved=moved)
 
     def _choose(self, selector: str | None) -> _Saved:
         source = self._archive.source

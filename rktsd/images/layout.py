@@ -9,6 +9,7 @@ from rktsd.host.files import read_limited
 from rktsd.images.archive import Archive
 from rktsd.images.digests import Check, Descriptor, check_bytes, read_descriptor
 from rktsd.images.oci import INDEXES, MANIFESTS
+from rktsd.images.progress import Moved, Watch, unwatched
 
 INDEX_LIMIT = 4 << 20
 CHUNK = 1 << 20
@@ -53,11 +54,12 @@ class Layout:
         where = f"{self.directory}: {descriptor.digest}" if self._archive else path
         return check_bytes(read_limited(path, INDEX_LIMIT), descriptor, where)
 
-    def save(self, descriptor: Descriptor, path: str) -> None:
+    def save(self, descriptor: Descriptor, path: str, *, watch: Watch = unwatched) -> None:
         """Copy a piece of content to the new file ``path``, verified on the way."""
         blob, ours = self._blob(descriptor), self._archive is not None
         where = f"{self.directory}: {descriptor.digest}" if ours else blob
-        take_file(blob, path, expected=descriptor, where=where, ours=ours)
+        with watch(descriptor.digest, descriptor.size) as moved:
+            take_file(blob, path, expected=descriptor, where=where, ours=ours, moved=moved)
 
     def _document(self, name: str) -> Cursor:
         path = self._archive.path(name) if self._archive else f"{self.directory}/{name}"
@@ -76,10 +78,12 @@ class Layout:
         raise BadInput(f"{path}: not a regular file")
 
 
-def take_file(path: str, target: str, *, expected: Descriptor, where: str, ours: bool) -> None:
+def take_file(
+    path: str, target: str, *, expected: Descriptor, where: str, ours: bool, moved: Moved
+) -> None:
     """``path`` as the new file ``target``, verified: linked if it is ``ours``, else copied.
 
-    ``where`` begins messages. Raises TrustError, StoreError.
+    ``where`` begins messages, ``moved`` is told of bytes. Raises TrustError, StoreError.
     """
     check = Check(expected, where)
     try:
@@ -87,6 +91,7 @@ def take_file(path: str, target: str, *, expected: Descriptor, where: str, ours:
             if ours:
                 while part := source.read(CHUNK):
                     check.update(part)
+                    moved(len(part))
                 check.finish()
                 os.link(path, target)
                 return
@@ -95,6 +100,7 @@ def take_file(path: str, target: str, *, expected: Descriptor, where: str, ours:
                     while part := source.read(CHUNK):
                         check.update(part)
                         copy.write(part)
+                        moved(len(part))
                     check.finish()
                 except BaseException:
                     os.unlink(target)

@@ -8,7 +8,15 @@ Moved = Callable[[int], None]
 """Told of every number of bytes that were moved, in any thread."""
 
 Watch = Callable[[str, int | None], AbstractContextManager[Moved]]
-"""Told what begins, a URL or a text, and its size in bytes where that is known."""
+"""Told what begins, a URL, a digest, or what ``unpacking`` makes of them, and its size in bytes
+where that is known."""
+
+UNPACKING = "unpacking "
+
+
+def unpacking(what: str) -> str:
+    """How a ``Watch`` is told that ``what`` is unpacked and not downloaded."""
+    return UNPACKING + what
 
 
 @contextlib.contextmanager

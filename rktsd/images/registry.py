@@ -1,54 +1,75 @@
 """Images in registries: the pull side of the OCI distribution specification 1.1.
 
 Every manifest, configuration and layer is checked against its digest and size; what a tag leads to
-is the registry's word alone, and left to the caller to believe.
+is the registry's word alone, and left to the caller to believe. Mirrors are asked first, and what
+one of them does not have, or has wrong, is asked for at the next.
 """
 
+import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
+from typing import NamedTuple, TypeVar
 
+from rktsd.config.registries import DIGEST_ONLY, TAG_ONLY, Mirror, Registries, find
 from rktsd.errors import FetchError, TrustError
+from rktsd.images.answer import Answer
 from rktsd.images.authenticate import Access, reason_of
 from rktsd.images.credentials import find_credentials
 from rktsd.images.digests import Check, Descriptor, check_bytes
-from rktsd.images.http import Answer, Client
+from rktsd.images.download import download
+from rktsd.images.fetch import Job
+from rktsd.images.http import Client
 from rktsd.images.oci import DOCKER_MANIFEST, INDEXES, MANIFESTS, media_type_of
+from rktsd.images.progress import Watch, unwatched
 from rktsd.images.references import DockerName
-from rktsd.paths import Paths
 
 MANIFEST_LIMIT = 4 << 20
 CONFIG_LIMIT = 4 << 20
-_TOLD = frozenset({200, 401, 403, 404})
+_TOLD = frozenset({401, 403, 404})
+Result = TypeVar("Result")
+
+
+class Endpoint(NamedTuple):
+    """A repository at a registry or mirror; ``insecure`` are words of --insecure-options."""
+
+    registry: str
+    repository: str
+    insecure: frozenset[str] = frozenset()
+
+
+def endpoints(name: DockerName, known: Registries) -> list[Endpoint]:
+    """Where an image may be had: at mirrors, then where its registry is. Raises FetchError."""
+    image = f"{name.registry}/{name.repository}"
+    entry = find(known, image)
+    if entry is None:
+        return [Endpoint(name.registry, name.repository)]
+    if entry.blocked:
+        raise FetchError(f"docker://{name}: {entry.source} blocks {entry.prefix}")
+    unwanted = TAG_ONLY if name.digest else DIGEST_ONLY
+    places = [each for each in entry.mirrors if each.pull != unwanted]
+    places.append(Mirror(entry.location, entry.insecure))
+    found = []
+    for place in places:
+        registry, _, repository = entry.at(place.location, image).partition("/")
+        words = frozenset({"http", "tls"} if place.insecure else ())
+        found.append(Endpoint(registry, repository, words))
+    return found
 
 
 class Registry:
-    """One repository of a registry; use it as a context manager, in any number of threads.
+    """One image in a registry and its mirrors; use it as a context manager, in any threads."""
 
-    ``client`` makes connections, a set for each thread.
-    """
-
-    def __init__(
-        self,
-        name: DockerName,
-        *,
-        paths: Paths,
-        client: Callable[[], AbstractContextManager[Client]],
-    ) -> None:
+    def __init__(self, name: DockerName, job: Job, *, places: Sequence[Endpoint]) -> None:
         self._name = name
-        self._new_client = client
-        self._local = threading.local()
+        self._job = job
+        self._lock = threading.Lock()
+        self._clients: dict[frozenset[str], Client] = {}
         self._open = ExitStack()
-        self._scheme = "https"
-        self._access = Access(
-            name.registry,
-            f"repository:{name.repository}:pull",
-            find=lambda: find_credentials(
-                name.registry, name.repository, paths=paths, environment=os.environ
-            ),
-        )
+        self._places = [_Place(each, job) for each in places]
+        self._order = self._places
 
     def __enter__(self) -> "Registry":
         return self
@@ -67,18 +88,10 @@ class Registry:
         A registry that does not answer over https is asked over http when the client may. Raises
         TrustError when the content does not have the digest asked for.
         """
-        try:
-            return self._top()
-        except FetchError:
-            if "http" not in self._client().insecure:
-                raise
-        self._scheme = "http"
-        return self._top()
+        return self._anywhere(self._top)
 
-    def _top(self) -> tuple[Descriptor, bytes]:
-        import hashlib
-
-        with self._get(f"manifests/{self._name.version}", manifest=True) as answer:
+    def _top(self, place: "_Place") -> tuple[Descriptor, bytes]:
+        with self._get(place, f"manifests/{self._name.version}", manifest=True) as answer:
             data, source = answer.read(MANIFEST_LIMIT), answer.url
             said = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         digest = self._name.digest or f"sha256:{hashlib.sha256(data).hexdigest()}"
@@ -87,53 +100,142 @@ class Registry:
         return descriptor._replace(media_type=media_type_of(data, source, said=said)), data
 
     def read(self, descriptor: Descriptor) -> bytes:
-        """A manifest or a configuration, verified. Raises TrustError."""
+        """A manifest, a configuration or another small blob, verified. Raises TrustError."""
         manifest = descriptor.media_type in INDEXES + MANIFESTS
-        with self._get(_place(descriptor, manifest), manifest=manifest) as answer:
-            data = answer.read(min(CONFIG_LIMIT, descriptor.size + 1))
-            return check_bytes(data, descriptor, answer.url)
 
-    def save(self, descriptor: Descriptor, path: str) -> None:
+        def ask(place: "_Place") -> bytes:
+            with self._get(place, _path(descriptor, manifest), manifest=manifest) as answer:
+                data = answer.read(min(CONFIG_LIMIT, descriptor.size + 1))
+                return check_bytes(data, descriptor, answer.url)
+
+        return self._anywhere(ask)
+
+    def save(self, descriptor: Descriptor, path: str, *, watch: Watch = unwatched) -> None:
         """Download a layer to the new file ``path``, verified on the way. Raises TrustError."""
-        with self._get(_place(descriptor, False), manifest=False) as answer:
-            promised = answer.headers.get("Content-Length")
-            if promised is not None and promised != str(descriptor.size):
-                raise TrustError(
-                    f"{answer.url}: {promised} bytes where {descriptor.size} were promised"
-                )
-            check = Check(descriptor, answer.url)
-            answer.save(path, limit=descriptor.size, check=check)
 
-    def _client(self) -> Client:
-        if not hasattr(self._local, "client"):
-            self._local.client = self._open.enter_context(self._new_client())
-        client: Client = self._local.client
-        return client
+        def ask(place: "_Place") -> None:
+            url = place.url(_path(descriptor, False))
+
+            @contextmanager
+            def request(headers: Mapping[str, str], accept: frozenset[int]) -> Iterator[Answer]:
+                relative = _path(descriptor, False)
+                with self._get(
+                    place, relative, manifest=False, headers=headers, accept=accept
+                ) as answer:
+                    _check_length(answer, descriptor)
+                    yield answer
+
+            client = self._client(place)
+            download(
+                url,
+                path,
+                ask=request,
+                root=self._job.store.root,
+                limit=descriptor.size,
+                settings=client.settings,
+                check=lambda: Check(descriptor, url),
+                watch=watch,
+                report=self._job.report,
+            )
+
+        self._anywhere(ask)
+
+    def _anywhere(self, ask: Callable[["_Place"], Result]) -> Result:
+        """What the first place gives that has it; who has not is asked last from then on."""
+        failure: Exception | None = None
+        places = list(self._order)
+        for place in places:
+            try:
+                return place.attempt(ask)
+            except (FetchError, TrustError) as error:
+                if failure is None or place is self._places[-1]:
+                    failure = error
+                if place is not places[-1]:
+                    self._job.report(f"{error}, trying elsewhere")
+                    self._order = [each for each in self._order if each is not place] + [place]
+        assert failure
+        raise failure
+
+    def _client(self, place: "_Place") -> Client:
+        with self._lock:
+            if place.insecure not in self._clients:
+                new = Client(self._job.paths, insecure=place.insecure, report=self._job.report)
+                self._clients[place.insecure] = self._open.enter_context(new)
+            return self._clients[place.insecure]
 
     @contextmanager
-    def _get(self, place: str, *, manifest: bool) -> Iterator[Answer]:
+    def _get(
+        self,
+        place: "_Place",
+        relative: str,
+        *,
+        manifest: bool,
+        headers: Mapping[str, str] | None = None,
+        accept: frozenset[int] = frozenset({200}),
+    ) -> Iterator[Answer]:
         """Ask, and once more with the credentials or the token that the registry wants."""
-        client = self._client()
-        url = f"{self._scheme}://{self._name.registry}/v2/{self._name.repository}/{place}"
-        headers = {"Accept": ", ".join(INDEXES + MANIFESTS)} if manifest else {}
-        sent = self._access.authorization
-        with client.get(url, headers=headers, authorization=sent, accept=_TOLD) as answer:
+        client, access, url = self._client(place), place.access, place.url(relative)
+        sent = {**(headers or {})}
+        if manifest:
+            sent["Accept"] = ", ".join(INDEXES + MANIFESTS)
+        known = access.authorization
+        with client.get(url, headers=sent, authorization=known, accept=accept | _TOLD) as answer:
+            place.answered = True
             if answer.status != 401:
-                yield self._good(answer)
+                yield place.good(answer, accept)
                 return
-            sent = self._access.answer(client, answer, sent=sent)
-        with client.get(url, headers=headers, authorization=sent, accept=_TOLD) as answer:
-            yield self._good(answer)
+            known = access.answer(client, answer, sent=known)
+        with client.get(url, headers=sent, authorization=known, accept=accept | _TOLD) as answer:
+            yield place.good(answer, accept)
 
-    def _good(self, answer: Answer) -> Answer:
-        if answer.status == 200:
+
+class _Place:
+    """An endpoint and what was found out about it; threads share it."""
+
+    def __init__(self, endpoint: Endpoint, job: Job) -> None:
+        registry, repository, insecure = endpoint
+        self._base = f"{registry}/v2/{repository}"
+        self._scheme = "https"
+        self.answered = False
+        self.insecure = job.options.insecure | insecure
+        self.access = Access(
+            registry,
+            f"repository:{repository}:pull",
+            find=lambda: find_credentials(
+                registry, repository, paths=job.paths, environment=os.environ
+            ),
+        )
+
+    def url(self, relative: str) -> str:
+        """Where ``relative`` of the repository is."""
+        return f"{self._scheme}://{self._base}/{relative}"
+
+    def attempt(self, ask: Callable[["_Place"], Result]) -> Result:
+        """``ask``, and over http when nothing answers over https and that is allowed."""
+        try:
+            return ask(self)
+        except FetchError:
+            if self.answered or "http" not in self.insecure:
+                raise
+        self._scheme = "http"
+        return ask(self)
+
+    def good(self, answer: Answer, accept: frozenset[int]) -> Answer:
+        """``answer``, if it is one. Raises FetchError with the registry's reason."""
+        if answer.status in accept:
             return answer
         if answer.status in (401, 403):
-            raise self._access.refusal(answer)
+            raise self.access.refusal(answer)
         reason = reason_of(answer)
-        what = f"{answer.url}: the server answered {answer.status}"
-        raise FetchError(f"{what}: {reason}" if reason else what)
+        raise FetchError(f"{answer.url}: {answer.said}{f': {reason}' if reason else ''}")
 
 
-def _place(descriptor: Descriptor, manifest: bool) -> str:
+def _check_length(answer: Answer, descriptor: Descriptor) -> None:
+    if answer.status == 200 and answer.length not in (None, descriptor.size):
+        raise TrustError(
+            f"{answer.url}: {answer.length} bytes where {descriptor.size} were promised"
+        )
+
+
+def _path(descriptor: Descriptor, manifest: bool) -> str:
     return f"{'manifests' if manifest else 'blobs'}/{descriptor.digest}"

@@ -44,6 +44,7 @@ from rktsd.store.tree import is_directory
 if TYPE_CHECKING:
     from rktsd.appc.types import ImageManifest
     from rktsd.store.index import Index
+    from rktsd.store.unpack import Watch
 
 _DIRECTORIES = (("layers", 0o700), ("blobs", 0o750), ("images", 0o750), ("tmp", 0o700))
 _EXTRA = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
@@ -96,6 +97,10 @@ class Store:
         if self._claims is not None:
             self._claims.close()
             self._claims = None
+
+    def adopt(self, other: "Store") -> None:
+        """What arrived by way of ``other``, an object for the same store, arrived by this one."""
+        self._arrived.update(other._arrived)
 
     def abandon(self) -> None:
         """Give up claims, and free what arrived under them unless somebody needs it by now.
@@ -182,17 +187,18 @@ class Store:
         verified_by: str,
         limits: Limits | None = None,
         label: str | None = None,
+        watch: "Watch | None" = None,
         accept: "Callable[[str, ImageManifest], Sequence[str] | Below] | None" = None,
     ) -> ImageRecord:
         """Store an ACI, and the archive as it is; one already stored is renewed.
 
         The id is "sha512-" and the first 64 digits of the sha512 of the uncompressed tar (rkt).
         An archive outside the store is copied first, so that it cannot change underneath.
-        ``limits`` bounds what it may unpack to, ``label`` names the archive in messages. ``accept``
-        is told ID and manifest while nothing is stored yet: it raises what it likes to refuse the
-        image, and returns the layers below the image's own, topmost first, or for an image with a
-        pathWhitelist what parts lie below it. Raises BadInput, Unsupported, StoreError; the store
-        is then as it was.
+        ``limits`` bounds what it may unpack to, ``label`` and ``watch`` are as for
+        ``rktsd.store.unpack``. ``accept`` is told ID and manifest while nothing is stored yet: it
+        raises what it likes to refuse the image, and returns the layers below the image's own,
+        topmost first, or for an image with a pathWhitelist what parts lie below it. Raises
+        BadInput, Unsupported, StoreError; the store is then as it was.
         """
         from rktsd.appc.read import image_manifest
         from rktsd.store.compose import compose, composed_name, parts_json
@@ -204,7 +210,9 @@ class Store:
             blob, root = f"{place}/blob", f"{place}/root"
             take(self.root, archive, blob)
             os.mkdir(root, 0o755)
-            unpacked = unpack(blob, root, kind="aci", digest="sha512", limits=limits, label=label)
+            unpacked = unpack(
+                blob, root, kind="aci", digest="sha512", limits=limits, label=label, watch=watch
+            )
             image_id = f"sha512-{unpacked.digest[:64]}"
             manifest = image_manifest(unpacked.manifest, f"{label}: manifest")
             below = accept(image_id, manifest) if accept else ()
@@ -238,13 +246,19 @@ class Store:
                 return self._put(record, files)
 
     def import_layer(
-        self, archive: str, *, diff_id: str, limits: Limits | None = None, label: str | None = None
+        self,
+        archive: str,
+        *,
+        diff_id: str,
+        limits: Limits | None = None,
+        label: str | None = None,
+        watch: "Watch | None" = None,
     ) -> None:
         """Unpack an OCI layer whose uncompressed tar has the digest ``diff_id`` ("sha256:HEX").
 
         Does nothing when it is stored. The layer is claimed until ``add_image`` or ``close``.
-        ``label`` names the archive in messages. Raises TrustError when the digest is another,
-        BadInput, Unsupported, StoreError; the store is then as it was.
+        ``label`` and ``watch`` are as for ``rktsd.store.unpack``. Raises TrustError when
+        the digest is another, BadInput, Unsupported, StoreError; the store is then as it was.
         """
         from rktsd.store.unpack import unpack
 
@@ -256,7 +270,7 @@ class Store:
             os.mkdir(root, 0o755)
             algorithm, expected = name.split("-")
             unpacked = unpack(
-                archive, root, kind="oci", digest=algorithm, limits=limits, label=label
+                archive, root, kind="oci", digest=algorithm, limits=limits, label=label, watch=watch
             )
             if unpacked.digest != expected:
                 actual = f"{algorithm}:{unpacked.digest}"

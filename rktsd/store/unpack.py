@@ -1,15 +1,24 @@
 """Unpack an untrusted archive into a directory, by a confined child; the parent's side."""
 
+import contextlib
+import json
 import os
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
-from typing import NamedTuple
+from subprocess import CompletedProcess
+from typing import Any, NamedTuple
 
 import rktsd
 from rktsd.errors import BadInput, StoreError, Unsupported
 from rktsd.host import process
 from rktsd.store.records import Limits
 from rktsd.store.tree import mark_opaque, sync_filesystem
+
+Watch = Callable[[], AbstractContextManager[Callable[[int], None]]]
+"""Entered while the processor is at work, and not while the disk is. What it gives is told now and
+then how many bytes of the archive were read; what that raises ends the unpacking."""
 
 _ERRORS = {"BadInput": BadInput, "Unsupported": Unsupported}
 
@@ -32,6 +41,7 @@ def unpack(
     digest: str,
     limits: Limits | None = None,
     label: str | None = None,
+    watch: Watch | None = None,
 ) -> Unpacked:
     """Fill the empty directory ``root`` from ``archive`` and sync it.
 
@@ -40,12 +50,9 @@ def unpack(
     names the archive in messages. After an error ``root`` is the caller's to remove, and so is the
     scratch file beside it. Raises BadInput, Unsupported, StoreError.
     """
-    import json
-
     label = archive if label is None else label
     times = f"{os.path.abspath(root)}.times"
     request = {
-        "archive": os.path.abspath(archive),
         "root": os.path.abspath(root),
         "times": times,
         "kind": kind,
@@ -58,13 +65,8 @@ def unpack(
         os.chmod(root, 0o755)
     except OSError as error:
         raise StoreError(f"cannot unpack into {root}: {error.strerror}") from error
-    # -I keeps the environment and the current directory of whoever called us out of the child.
-    home = os.path.dirname(os.path.dirname(os.path.abspath(rktsd.__file__)))
-    program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import rktsd.store.unpacker as u; u.main()"
-    )
-    command = [sys.executable, "-I", "-c", program, home]
-    done = process.run(command, input=json.dumps(request).encode(), check=False)
+    with watch() if watch else contextlib.nullcontext() as moved:
+        done = _run(request, archive, moved)
     line, _, body = done.stdout.partition(b"\n")
     if done.returncode != 0 or not line:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no answer"]
@@ -83,3 +85,39 @@ def unpack(
     return Unpacked(
         answer["digest"], answer["size"], bytes.fromhex(manifest.decode()), answer["content"]
     )
+
+
+def _run(
+    request: dict[str, Any], archive: str, moved: Callable[[int], None] | None
+) -> CompletedProcess[bytes]:
+    """Run the child. It reads the archive through a description that it shares with us: where it is
+    in there tells how far it got."""
+    # -I keeps the environment and the current directory of whoever called us out of the child.
+    home = os.path.dirname(os.path.dirname(os.path.abspath(rktsd.__file__)))
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import rktsd.store.unpacker as u; u.main()"
+    )
+    command = [sys.executable, "-I", "-c", program, home]
+    try:
+        descriptor = os.open(archive, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise StoreError(f"cannot unpack {request['label']}: {error.strerror}") from error
+    before = 0
+
+    def tick() -> None:
+        nonlocal before
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        if moved:
+            moved(position - before)
+        before = position
+
+    try:
+        return process.run(
+            command,
+            input=json.dumps({**request, "archive": descriptor}).encode(),
+            check=False,
+            pass_fds=(descriptor,),
+            tick=tick if moved else None,
+        )
+    finally:
+        os.close(descriptor)

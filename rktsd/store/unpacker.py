@@ -370,7 +370,7 @@ def _work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes, list[bytes]]:
     from rktsd.store.confine import confine
 
     label, limits = request["label"], request["limits"]
-    archive = os.open(request["archive"], os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    archive: int = request["archive"]
     if not stat.S_ISREG(os.fstat(archive).st_mode):
         raise BadInput(f"{label}: not a regular file")
     digest = hashlib.new(request["digest"])
