@@ -29,6 +29,11 @@ class Paths(NamedTuple):
         return f"{self.data}/pods"
 
     @property
+    def volumes(self) -> str:
+        """Persistent volumes, by their name."""
+        return f"{self.data}/volumes"
+
+    @property
     def pod_files(self) -> str:
         """Where an administrator's pod files lie."""
         return f"{self.local_config}/pods"

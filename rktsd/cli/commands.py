@@ -257,4 +257,39 @@ COMMANDS: dict[str, Command] = {
     "version": Command(
         "version", "version", "Print versions and features", "", examples=("version",)
     ),
+    "volume": Command("volumes", "", "Work with volumes that outlive pods", "COMMAND"),
+    "volume inspect": Command(
+        "volumes",
+        "inspect",
+        "Show where named volumes lie, their sizes and users",
+        "VOLUME...",
+        flags.VOLUME_INSPECT,
+        examples=("volume inspect pgdata", "volume inspect --format=json pgdata"),
+        root=True,
+    ),
+    "volume list": Command(
+        "volumes",
+        "list_volumes",
+        "List named volumes",
+        "",
+        flags.VOLUME_LIST,
+        examples=("volume list", "volume list --format=json"),
+        root=True,
+    ),
+    "volume prune": Command(
+        "volumes",
+        "prune",
+        "Remove named volumes that no pod and no pod file uses, with all data",
+        "",
+        examples=("volume prune",),
+        root=True,
+    ),
+    "volume rm": Command(
+        "volumes",
+        "rm",
+        "Remove named volumes that are not in use, with all data",
+        "VOLUME...",
+        examples=("volume rm pgdata",),
+        root=True,
+    ),
 }

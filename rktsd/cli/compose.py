@@ -12,6 +12,7 @@ from rktsd.appc.types import (
     PodManifest,
     RuntimeApp,
     RuntimeImage,
+    Volume,
 )
 from rktsd.cli import values as read_value
 from rktsd.cli.context import Context
@@ -51,8 +52,11 @@ def spec(context: Context, parsed: Parsed, store: Store) -> PodSpec:
         manifest = _given_manifest(parsed)
         policy = "never"
     else:
-        manifest, apps = _manifest(context, parsed, store, policy=policy, told=told)
-        options = replace(options, apps=apps)
+        volumes, kinds = read_value.volumes(parsed.values.get("volume", []))
+        manifest, apps = _manifest(
+            context, parsed, store, volumes=volumes, policy=policy, told=told
+        )
+        options = replace(options, apps=apps, volumes=kinds)
     return resolve(
         manifest,
         options,
@@ -84,6 +88,8 @@ def pod_options(values: Values, usual: PodOptions) -> PodOptions:
     ):
         if flag in values:
             changes[member] = tuple(values.words(flag))
+    if "follow-links" in values:
+        changes["follow_links"] = values.on("follow-links")
     for flag, member in (("dns-domain", "dns_domain"), ("hostname", "hostname")):
         if flag in values:
             changes[member] = values.last(flag)
@@ -109,12 +115,17 @@ def _given_manifest(parsed: Parsed) -> PodManifest:
 
 
 def _manifest(
-    context: Context, parsed: Parsed, store: Store, *, policy: str, told: Talk
+    context: Context,
+    parsed: Parsed,
+    store: Store,
+    *,
+    volumes: tuple[Volume, ...],
+    policy: str,
+    told: Talk,
 ) -> tuple[PodManifest, dict[str, AppOptions]]:
     values = parsed.values
     if not parsed.apps:
         raise UsageError("must provide at least one image or --pod-manifest")
-    volumes = read_value.volumes(values.get("volume", []))
     known = {volume.name for volume in volumes}
     ports = tuple(read_value.published_port(text) for text in values.get("port", []))
     shared = [read_value.mount(text) for text in values.get("mount", [])]

@@ -106,6 +106,7 @@ _START = (
 _PREPARE = (
     _value("port", "NAME:[IP:]PORT", "publish the port NAME of an app", several=True),
     _value("volume", "NAME,kind=KIND,...", "a volume of the pod", several=True),
+    Flag("follow-links", help="take symbolic links in the sources of volumes"),
     Flag("inherit-env", help="give apps the environment of this command"),
     _value("set-env", "NAME=VALUE", "environment of all apps", several=True),
     _value("set-env-file", "FILE", "environment of all apps, a line each", several=True),
@@ -214,6 +215,8 @@ IMAGE_GC = (
 )
 IMAGE_INSPECT = (_FORMAT,)
 IMAGE_CAT_MANIFEST = (_PRETTY,)
+VOLUME_LIST = (_NO_LEGEND, _FORMAT)
+VOLUME_INSPECT = (_FORMAT,)
 _AUTHFILE = _value("authfile", "FILE", "the file of credentials (auth.json in /etc/rkt)")
 LOGIN = (
     _value("username", "USER", "user name; asked for without it", short="u"),

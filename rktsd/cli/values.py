@@ -9,8 +9,9 @@ from rktsd.appc.types import Isolator, Mount, NameValue, PublishedPort, Volume
 from rktsd.cli.parse import Values
 from rktsd.errors import BadInput, UsageError
 from rktsd.host.files import read_limited
+from rktsd.pods.volumekinds import VolumeKind, volume_at
 
-_VOLUME = ("kind", "source", "readOnly", "recursive", "mode", "uid", "gid")
+_VOLUME = ("kind", "source", "readOnly", "recursive", "mode", "uid", "gid", "size")
 _MAX_FILE = 1 << 20
 
 
@@ -35,8 +36,9 @@ def _members(text: str, flag: str) -> dict[str, str]:
     return members
 
 
-def volume(text: str) -> Volume:
-    """``NAME,kind=host,source=/p,readOnly=true`` or ``NAME,kind=empty,mode=0700,uid=1,gid=2``."""
+def volume(text: str) -> tuple[Volume, VolumeKind | None]:
+    """``NAME,kind=host,source=/p,readOnly=true``, ``NAME,kind=empty,mode=0700,uid=1,gid=2``,
+    ``NAME,kind=named,source=OTHER`` or ``NAME,kind=tmpfs,size=64Mi``."""
     name, comma, rest = text.partition(",")
     given = _members(rest, "volume") if comma else {}
     for key in given:
@@ -51,17 +53,23 @@ def volume(text: str) -> Volume:
     for key in ("uid", "gid"):
         if key in given:
             value[key] = number(given[key], f"volume {name}: {key}")
-    return read.volume(Cursor(f"--volume {name}", "", value))
+    return volume_at(Cursor(f"--volume {name}", "", value), read_only_key="readOnly")
 
 
-def volumes(texts: Iterable[str]) -> tuple[Volume, ...]:
-    """All volumes of a pod. Raises UsageError for a name that is given twice."""
+def volumes(texts: Iterable[str]) -> tuple[tuple[Volume, ...], dict[str, VolumeKind]]:
+    """All volumes of a pod, and by name what they are beyond appc.
+
+    Raises UsageError for a name that is given twice.
+    """
     found: dict[str, Volume] = {}
-    for each in map(volume, texts):
+    kinds: dict[str, VolumeKind] = {}
+    for each, kind in map(volume, texts):
         if each.name in found:
             raise UsageError(f'duplicate volume name "{each.name}"')
         found[each.name] = each
-    return tuple(found.values())
+        if kind is not None:
+            kinds[each.name] = kind
+    return tuple(found.values()), kinds
 
 
 def mount(text: str) -> Mount:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypedDict
@@ -23,9 +24,10 @@ from rktsd.pods.options import expand_insecure
 from rktsd.pods.placeholders import placeholders
 from rktsd.pods.rootchecks import HIDDEN, check_mounts, missing_directory
 from rktsd.pods.spec import AppImage, PodSpec
+from rktsd.pods.volumekinds import NAMED
 from rktsd.stage1.mounts import app_mounts
 from rktsd.stage1.plan import plan
-from rktsd.stage1.types import AppFacts, PodFacts, PodPlan
+from rktsd.stage1.types import AppFacts, PodFacts, PodPlan, VolumeFacts
 from rktsd.store.executables import find_executable
 from rktsd.store.rootview import RootView
 from rktsd.store.users import lookup_user
@@ -38,7 +40,8 @@ _ALSO_RUNS = {"amd64": "i386", "aarch64": "armv7l"}
 
 
 class Compiled(TypedDict):
-    """``files`` are those of the pod's directory. ``host_volumes`` must exist when the pod starts.
+    """``files`` are those of the pod's directory. ``host_volumes`` must exist when the pod starts,
+    and without ``follow_links`` at that very path.
 
     ``ports`` are [host address or None, host port, pod port, protocol].
     """
@@ -47,6 +50,7 @@ class Compiled(TypedDict):
     files: dict[str, str]
     layers: list[str]
     host_volumes: list[tuple[str, str]]
+    follow_links: bool
     networks: list[str]
     ports: list[tuple[str | None, int, int, str]]
     namespace: str | None
@@ -80,6 +84,8 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         description=spec.options.description,
         documentation=spec.options.documentation,
         systemd=spec.options.systemd,
+        volumes=_volume_facts(spec, paths, paths.pod_run(pod)),
+        devices=_devices(spec),
     )
     apps = [_app_facts(spec, runtime, paths) for runtime in spec.manifest.apps]
     apps = [_with_placeholders(spec, app, directory) for app in apps]
@@ -90,15 +96,47 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         "plan": plan(facts, apps),
         "files": files,
         "layers": sorted(spec.layers()),
-        "host_volumes": [
-            (volume.name, volume.source)
-            for volume in spec.manifest.volumes
-            if volume.kind == "host" and volume.source
-        ],
+        "host_volumes": _host_volumes(spec),
+        "follow_links": spec.options.follow_links,
         "networks": networks,
         "ports": [(p.host_ip, p.host_port, p.pod_port, p.protocol) for p in ports],
         "namespace": namespace,
     }
+
+
+def _volume_facts(spec: PodSpec, paths: Paths, run_directory: str) -> dict[str, VolumeFacts]:
+    facts = {}
+    for name, volume in spec.options.volumes.items():
+        if volume.kind == NAMED and volume.source is not None:
+            path = f"{paths.volumes}/{volume.source}/data"
+            facts[name] = VolumeFacts(volume.kind, path, name=volume.source)
+        else:
+            path = f"{run_directory}/memory/{name}"
+            facts[name] = VolumeFacts(volume.kind, path, size=volume.size)
+    return facts
+
+
+def _host_volumes(spec: PodSpec) -> list[tuple[str, str]]:
+    """Names and sources of the pod's, and of those that stand at a mount of an app."""
+    inline = (mount.app_volume for app in spec.manifest.apps for mount in app.mounts)
+    volumes = [*spec.manifest.volumes, *(volume for volume in inline if volume is not None)]
+    return [(volume.name, volume.source) for volume in volumes if volume.source is not None]
+
+
+def _devices(spec: PodSpec) -> dict[str, str]:
+    """The sources of host volumes that are device nodes, as DeviceAllow= names them."""
+    devices = {}
+    for _, source in _host_volumes(spec):
+        try:
+            status = os.stat(source)
+        except OSError:
+            continue
+        if not (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+            continue
+        kind = "char" if stat.S_ISCHR(status.st_mode) else "block"
+        number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+        devices[source] = f"/dev/{kind}/{number}"
+    return devices
 
 
 def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths) -> AppFacts:
@@ -162,7 +200,7 @@ def _host_capabilities() -> frozenset[str]:
 def _with_placeholders(spec: PodSpec, facts: AppFacts, directory: str) -> AppFacts:
     """With what has to be in the app's own layer before systemd-nspawn looks at the root."""
     app, view = facts.runtime.name, RootView(facts.layers)
-    binds, _ = app_mounts(spec.manifest, facts, directory)
+    binds = app_mounts(spec.manifest, facts, directory).binds
     check_mounts(view, binds, app=app)
     missing = missing_directory(
         view,
@@ -175,9 +213,14 @@ def _with_placeholders(spec: PodSpec, facts: AppFacts, directory: str) -> AppFac
     if facts.runtime.read_only_root_fs:
         # Nothing can be made there later: what systemd-nspawn mounts on in every root.
         targets += [(path, False) for path in HIDDEN]
-        targets += [(bind.target, os.path.isfile(bind.source)) for bind in binds]
+        targets += [(bind.target, _is_file(bind.source)) for bind in binds]
         targets += [(path, True) for path in ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")]
     return replace(facts, placeholders=placeholders(view, targets))
+
+
+def _is_file(path: str) -> bool:
+    """Whether it is mounted on a file: also devices and sockets are."""
+    return os.path.exists(path) and not os.path.isdir(path)
 
 
 def _has_content(view: RootView, path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from rktsd.host.files import locked
@@ -42,10 +43,16 @@ def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> C
     with locked(paths.store, shared=True):
         compiled = compile_pod(spec, pod=pod, uuid=uuid, directory=directory, paths=paths)
         # What was found before the store changed may not be what would be found now.
+        devices = any(_is_device(source) for _, source in compiled["host_volumes"])
         unchanged = generation == cache.store_generation(paths)
-        if unchanged and _depends_on_pod_file_alone(options):
+        if unchanged and _depends_on_pod_file_alone(options) and not devices:
             cache.save(paths, pod, compiled, file=file.path, text=file.text)
         return runs.begin(paths, compiled)
+
+
+def _is_device(path: str) -> bool:
+    # The next one that is plugged in there may have another number.
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 def _depends_on_pod_file_alone(options: PodOptions) -> bool:

@@ -11,6 +11,7 @@ from rktsd.appc import read
 from rktsd.appc.cursor import Cursor, shown, unique
 from rktsd.errors import BadInput
 from rktsd.pods.overrides import AppOverrides, overrides_at
+from rktsd.pods.volumekinds import VolumeKind, kind_at
 
 PULL_POLICIES = ("new", "update", "never")
 ON_APP_FAILURE = ("stop", "continue")
@@ -73,7 +74,9 @@ class AppOptions:
 @dataclass(frozen=True, slots=True)
 class PodOptions:
     """Of the pod. ``networks`` as ``--net`` takes them; ``dns`` addresses, or host or none alone;
-    ``hosts_entries`` are ``IP=NAME``, or ``host`` alone; ``systemd`` properties of the slice."""
+    ``hosts_entries`` are ``IP=NAME``, or ``host`` alone; ``systemd`` properties of the slice;
+    ``volumes`` those of the manifest that are more than it can say; ``follow_links`` lets sources
+    of volumes have symbolic links in them."""
 
     networks: tuple[str, ...] = ("default",)
     hostname: str | None = None
@@ -89,6 +92,8 @@ class PodOptions:
     documentation: tuple[str, ...] = ()
     systemd: Mapping[str, object] = field(default_factory=dict)
     apps: Mapping[str, AppOptions] = field(default_factory=dict)
+    volumes: Mapping[str, VolumeKind] = field(default_factory=dict)
+    follow_links: bool = False
 
     def to_json(self) -> dict[str, object]:
         """A JSON object of what is set, for ``from_json``."""
@@ -107,6 +112,8 @@ class PodOptions:
                 "documentation": list(self.documentation),
                 "systemd": dict(self.systemd),
                 "apps": {name: app.to_json() for name, app in self.apps.items()},
+                "volumes": {name: volume.to_json() for name, volume in self.volumes.items()},
+                "follow-links": self.follow_links or None,
             }
         )
 
@@ -118,7 +125,8 @@ class PodOptions:
             name: app_options_at(each, overrides=_overrides(each.get("overrides")))
             for name, each in place.get("apps").members()
         }
-        return pod_options_at(place, apps=apps)
+        volumes = {name: kind_at(each) for name, each in place.get("volumes").members()}
+        return pod_options_at(place, apps=apps, volumes=volumes)
 
     def checked(self, where: str) -> "PodOptions":
         """These options, when every one of them could stand in a pod file. Raises BadInput."""
@@ -146,7 +154,9 @@ def app_options_at(place: Cursor, *, overrides: AppOverrides) -> AppOptions:
     )
 
 
-def pod_options_at(place: Cursor, *, apps: Mapping[str, AppOptions]) -> PodOptions:
+def pod_options_at(
+    place: Cursor, *, apps: Mapping[str, AppOptions], volumes: Mapping[str, VolumeKind]
+) -> PodOptions:
     """The options at the top of a pod file. Raises BadInput."""
     failure, policy = place.get("on-app-failure"), place.get("pull-policy")
     return PodOptions(
@@ -164,6 +174,8 @@ def pod_options_at(place: Cursor, *, apps: Mapping[str, AppOptions]) -> PodOptio
         documentation=tuple(each.line() for each in _one_or_more(place.get("documentation"))),
         systemd=_systemd(place.get("systemd")),
         apps=apps,
+        volumes=volumes,
+        follow_links=place.get("follow-links").boolean(),
     )
 
 

@@ -31,13 +31,14 @@ from rktsd.pods.options import (
     pod_options_at,
 )
 from rktsd.pods.overrides import overrides_at
+from rktsd.pods.volumekinds import VolumeKind, volume_at
 
 _POD_KEYS = (
     "description", "documentation", "network", "hostname", "dns", "dns-search", "dns-options",
     "dns-domain", "hosts", "on-app-failure", "pull-policy", "memory", "cpu", "systemd", "volume",
-    "port", "app",
+    "port", "app", "follow-links",
 )  # fmt: skip
-_VOLUME_KEYS = ("name", "kind", "source", "read-only", "recursive", "mode", "uid", "gid")
+_VOLUME_KEYS = ("name", "kind", "source", "read-only", "recursive", "mode", "uid", "gid", "size")
 _PUBLISHED_KEYS = ("name", "host-port", "host-ip")
 _APP_KEYS = (
     "name", "image", "insecure", "pull-policy", "exec", "args", "user", "group",
@@ -144,13 +145,18 @@ def read_appc(document: Cursor) -> tuple[PodManifest, PodOptions]:
 
 def _from_toml(document: Cursor) -> tuple[PodManifest, PodOptions]:
     _only(document, _POD_KEYS)
-    volumes = tuple(_volume(each) for each in document.get("volume").elements())
+    found = [_volume(each) for each in document.get("volume").elements()]
+    volumes = tuple(volume for volume, _ in found)
     read.unique_names(document.get("volume"), (each.name for each in volumes))
     known = {each.name for each in volumes}
     apps = [_app(each, volumes=known) for each in document.get("app").elements()]
     read.unique_names(document.get("app"), (app.name for app, _ in apps))
     ports = tuple(_published(each) for each in document.get("port").elements())
-    options = pod_options_at(document, apps={app.name: option for app, option in apps})
+    options = pod_options_at(
+        document,
+        apps={app.name: option for app, option in apps},
+        volumes={volume.name: kind for volume, kind in found if kind is not None},
+    )
     check_ports_reachable(document.get("port"), options.networks, len(ports))
     return (
         PodManifest(
@@ -177,14 +183,16 @@ def _only(place: Cursor, keys: tuple[str, ...]) -> None:
             raise member.problem("unknown field", hint=hint)
 
 
-def _volume(place: Cursor) -> Volume:
+def _volume(place: Cursor) -> tuple[Volume, VolumeKind | None]:
     _only(place, _VOLUME_KEYS)
     if isinstance(place.value, dict) and "kind" not in place.value:
-        kind = "host" if "source" in place.value else "empty"
+        source = place.value.get("source", "")
+        of_host = not isinstance(source, str) or source.startswith("/")
+        kind = "empty" if "source" not in place.value else "host" if of_host else "named"
         place = place._replace(value={**place.value, "kind": kind})
     if type(place.get("mode").value) is int:
         raise place.get("mode").problem("a number, whose base is unclear", hint='write "0755"')
-    return read.volume(place, read_only_key="read-only")
+    return volume_at(place, read_only_key="read-only")
 
 
 def _published(place: Cursor) -> PublishedPort:

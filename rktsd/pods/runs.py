@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 
-from rktsd.errors import NotFound, StoreError
+from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.host.files import write_atomic
 from rktsd.pods import directories
 
@@ -45,14 +45,21 @@ def check_layers(paths: Paths, layers: list[str], *, pod: str) -> None:
 
 
 def check(paths: Paths, compiled: Compiled) -> None:
-    """Find out before anything is made what would fail later. Raises NotFound.
+    """Find out before anything is made what would fail later. Raises NotFound, BadInput.
 
-    A host volume that does not exist is an error and is not made (appc spec, and rkt).
+    A host volume that does not exist is an error and is not made (appc spec, and rkt). One with a
+    link anywhere in its path is one as well (appc spec, unlike rkt).
     """
     pod = compiled["plan"]["pod"]
     for name, source in compiled["host_volumes"]:
         if not os.path.exists(source):
             raise NotFound(f"pod {pod}: volume {name}: {source} does not exist")
+        real = os.path.realpath(source)
+        if not compiled["follow_links"] and real != "/" + os.path.normpath(source).lstrip("/"):
+            raise BadInput(
+                f"pod {pod}: volume {name}: {source} leads through a symbolic link to {real}",
+                hint="write the real path, or allow links with follow-links",
+            )
     check_layers(paths, compiled["layers"], pod=pod)
 
 

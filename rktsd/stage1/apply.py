@@ -17,7 +17,7 @@ from rktsd.systemd.names import app_unit, ended_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rktsd.stage1.types import PodPlan
+    from rktsd.stage1.types import FillPlan, PodPlan
     from rktsd.systemd.bus import Bus
 
 _COLLECTION_PATIENCE = 5.0
@@ -28,6 +28,10 @@ def write_bundles(plan: PodPlan) -> None:
     try:
         for path, mode, uid, gid in plan["directories"]:
             _make_directory(path, mode, uid, gid)
+        for fill in plan["fills"]:
+            _fill(fill, plan["pod"])
+        if plan["mounts"]:
+            _mount_memory(plan)
         for path, text in plan["files"]:
             write(path, text)
         # The environment of an app may hold secrets.
@@ -94,6 +98,28 @@ def _reason(plan: PodPlan) -> str:
     units = " ".join(f"-u {app_unit(plan['pod'], app)}" for app in silent)
     which = f"app {silent[0]}" if len(silent) == 1 else f"one of {', '.join(silent)}"
     return f"{which} did not start, and left no word why: see journalctl {units}"
+
+
+def _fill(fill: FillPlan, pod: str) -> None:
+    from rktsd.store.fill import fill_once, make_named
+
+    directory, layers, path = fill["directory"], fill["layers"], fill["path"]
+    mode, uid, gid = fill["mode"], fill["uid"], fill["gid"]
+    if fill["name"]:
+        make_named(directory, layers, path, pod=pod, mode=mode, uid=uid, gid=gid)
+    else:
+        fill_once(directory, layers, path, mode=mode, uid=uid, gid=gid)
+
+
+def _mount_memory(plan: PodPlan) -> None:
+    from rktsd.host.mounts import mount_tmpfs
+
+    # Known to the reaper before they exist.
+    mounts = " ".join(path for path, _ in plan["mounts"])
+    write_atomic(f"{plan['run_directory']}/mounts", f"{mounts}\n", durable=False)
+    for path, options in plan["mounts"]:
+        os.makedirs(path, 0o700)
+        mount_tmpfs(path, options)
 
 
 def _make_directory(path: str, mode: int, uid: int, gid: int) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rktsd.appc.types import PodManifest, Volume
+from rktsd.appc.types import MountPoint, PodManifest, Volume
 from rktsd.errors import BadInput, Unsupported
-from rktsd.stage1.types import AppFacts
+from rktsd.stage1.types import AppFacts, FillPlan, VolumeFacts
 
 # nspawn makes these itself: it hides what is mounted there, or makes directories of its own in it.
 _NSPAWNS = ("/proc", "/sys")
 _NSPAWNS_ROOTS = ("/", "/dev", "/run")
+
+NAMED = "named"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,27 +28,65 @@ class BindMount:
 
 
 @dataclass(frozen=True, slots=True)
-class EmptyVolume:
-    """A directory of the pod, made before its apps start."""
+class AppMounts:
+    """The mounts of an app by target, and what has to be there first.
 
-    path: str
-    mode: int
-    uid: int
-    gid: int
+    ``directories`` are empty volumes as (path, mode, uid, gid), ``memory`` tmpfs volumes as (path,
+    mount options).
+    """
+
+    binds: tuple[BindMount, ...]
+    directories: tuple[tuple[str, int, int, int], ...] = ()
+    fills: tuple[FillPlan, ...] = ()
+    memory: tuple[tuple[str, str], ...] = ()
 
 
 def app_mounts(
-    manifest: PodManifest, facts: AppFacts, directory: str
-) -> tuple[list[BindMount], list[EmptyVolume]]:
-    """The mounts of one app, by path, and the empty volumes that they need.
+    manifest: PodManifest,
+    facts: AppFacts,
+    directory: str,
+    *,
+    volumes: Mapping[str, VolumeFacts] | None = None,
+) -> AppMounts:
+    """What is mounted in one app of the pod in ``directory``.
 
     A ``mounts`` entry beats an image mount point on the same path; of several the first wins.
-    A mount point without a volume gets an empty one of its own, except where the image came with
-    OCI semantics: there the image's content shows through, as the root is the app's own anyway.
-    Raises BadInput for a mount of a volume that the pod does not have.
+    A mount point without a volume gets an empty one of its own. Where the image came with OCI
+    semantics that holds the image's content, which is seen also without a volume as long as the
+    root is writable. Raises BadInput for a mount of a volume that the pod does not have.
     """
-    volumes = {volume.name: volume for volume in manifest.volumes}
     points = {_clean(point.path): point for point in facts.app.mount_points}
+    binds, directories, fills, memory = [], [], [], []
+    for path, volume in sorted(_wanted(manifest, facts, points).items()):
+        _refuse_place(facts.runtime.name, volume, path)
+        read_only = volume.read_only
+        if read_only is None:
+            read_only = path in points and points[path].read_only
+        special = (volumes or {}).get(volume.name)
+        if volume.kind == "host" and volume.source is not None:
+            source = volume.source
+        elif special is not None:
+            source = special.path
+            if special.kind == NAMED:
+                fills.append(_fill(facts, volume, path, f"{source}/..", special.name))
+            else:
+                memory.append((source, _memory_options(volume, special)))
+        else:
+            source = f"{directory}/volumes/{volume.name}"
+            if _is_implicit(volume) and facts.docker:
+                fills.append(_fill(facts, volume, path, source, ""))
+            else:
+                mode = 0o755 if volume.mode is None else volume.mode
+                directories.append((source, mode, volume.uid or 0, volume.gid or 0))
+        binds.append(BindMount(source, path, read_only, volume.recursive is not False))
+    return AppMounts(tuple(binds), tuple(directories), tuple(fills), tuple(memory))
+
+
+def _wanted(
+    manifest: PodManifest, facts: AppFacts, points: Mapping[str, MountPoint]
+) -> dict[str, Volume]:
+    """Which volume goes where, by path in the app."""
+    volumes = {volume.name: volume for volume in manifest.volumes}
     wanted: dict[str, Volume] = {}
     for mount in facts.runtime.mounts:
         volume = mount.app_volume or volumes.get(mount.volume)
@@ -60,32 +101,37 @@ def app_mounts(
             continue
         if point.name in volumes:
             wanted[path] = volumes[point.name]
-        elif not facts.docker:
+        elif not facts.docker or facts.runtime.read_only_root_fs:
             # No name of an app or volume has a dot: nobody else's volume can be called so.
             wanted[path] = Volume(name=f"{facts.runtime.name}.{point.name}", kind="empty")
-        elif facts.runtime.read_only_root_fs:
-            raise Unsupported(
-                f"app {facts.runtime.name}: volume {point.name} of the image at {path} with a"
-                " read-only root",
-                hint=f"give the pod a volume called {point.name}",
-            )
-    binds, empties = [], []
-    for path in sorted(wanted):
-        volume = wanted[path]
-        if path in _NSPAWNS_ROOTS or any(f"{path}/".startswith(f"{own}/") for own in _NSPAWNS):
-            raise Unsupported(
-                f"app {facts.runtime.name}: volume {volume.name} cannot be mounted at {path}"
-            )
-        read_only = volume.read_only
-        if read_only is None:
-            read_only = path in points and points[path].read_only
-        source = volume.source
-        if volume.kind == "empty" or source is None:
-            source = f"{directory}/volumes/{volume.name}"
-            mode = 0o755 if volume.mode is None else volume.mode
-            empties.append(EmptyVolume(source, mode, volume.uid or 0, volume.gid or 0))
-        binds.append(BindMount(source, path, read_only, volume.recursive is not False))
-    return binds, empties
+    return wanted
+
+
+def _is_implicit(volume: Volume) -> bool:
+    return "." in volume.name
+
+
+def _refuse_place(app: str, volume: Volume, path: str) -> None:
+    if path in _NSPAWNS_ROOTS or any(f"{path}/".startswith(f"{own}/") for own in _NSPAWNS):
+        raise Unsupported(f"app {app}: volume {volume.name} cannot be mounted at {path}")
+
+
+def _fill(facts: AppFacts, volume: Volume, path: str, directory: str, name: str) -> FillPlan:
+    return {
+        "directory": posixpath.normpath(directory),
+        "name": name,
+        "layers": list(facts.layers),
+        "path": path,
+        "mode": volume.mode,
+        "uid": volume.uid,
+        "gid": volume.gid,
+    }
+
+
+def _memory_options(volume: Volume, special: VolumeFacts) -> str:
+    mode = 0o755 if volume.mode is None else volume.mode
+    options = f"mode={mode:04o},uid={volume.uid or 0},gid={volume.gid or 0}"
+    return options if special.size is None else f"{options},size={special.size}"
 
 
 def _clean(path: str) -> str:

@@ -17,8 +17,8 @@ from rktsd.appc import isolators
 from rktsd.appc.types import Isolator
 from rktsd.errors import BadInput, Unsupported
 from rktsd.stage1 import bundle
-from rktsd.stage1.mounts import BindMount, EmptyVolume, app_mounts
-from rktsd.stage1.types import AppFacts, BundlePlan, PodFacts, PodPlan, UnitPlan
+from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
+from rktsd.stage1.types import AppFacts, BundlePlan, FillPlan, PodFacts, PodPlan, UnitPlan
 from rktsd.systemd import names, properties
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STOP_TIMEOUT = 10.0
 """Seconds between SIGTERM and SIGKILL, as Docker and Podman have it."""
+
+_DEVICES = (("/dev/net/tun", "rwm"), ("char-pts", "rw"))
 
 MANUAL = "man:rkt@.service(8)"
 
@@ -61,16 +63,21 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
     files = _pod_files(pod)
     units = [_slice(pod)]
     bundles: list[BundlePlan] = []
+    fills: dict[str, FillPlan] = {}
+    memory: dict[str, str] = {}
     for facts in apps:
         _refuse_unsupported(facts)
         name = facts.runtime.name
-        binds, empties = app_mounts(pod.manifest, facts, pod.directory)
-        for directory in _app_directories(pod, facts, empties):
+        mounts = app_mounts(pod.manifest, facts, pod.directory, volumes=pod.volumes)
+        for directory in _app_directories(pod, facts, mounts):
             directories.setdefault(directory[0], directory)
+        for fill in mounts.fills:
+            fills.setdefault(fill["directory"], fill)
+        memory.update(mounts.memory)
         overlay = f"{pod.directory}/overlay/{name}"
         files += [(f"{overlay}{place.path}", "") for place in facts.placeholders if place.is_file]
         bundle_directory = f"{pod.run_directory}/apps/{name}"
-        all_binds = [*_host_files(pod, facts, binds), *binds]
+        all_binds = [*_host_files(pod, facts, mounts.binds), *mounts.binds]
         bundles.append(
             {
                 "app": name,
@@ -79,7 +86,7 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
                 "run": bundle.run_script(pod, facts, bundle_directory, all_binds),
             }
         )
-        units.append(_app_unit(pod, facts, bundle_directory))
+        units.append(_app_unit(pod, facts, bundle_directory, mounts.binds))
     return {
         "pod": pod.name,
         "uuid": pod.uuid,
@@ -91,6 +98,8 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         "bundles": bundles,
         "directories": list(directories.values()),
         "files": files,
+        "fills": list(fills.values()),
+        "mounts": list(memory.items()),
     }
 
 
@@ -105,7 +114,7 @@ def _pod_files(pod: PodFacts) -> list[tuple[str, str]]:
 
 
 def _app_directories(
-    pod: PodFacts, facts: AppFacts, empties: Sequence[EmptyVolume]
+    pod: PodFacts, facts: AppFacts, mounts: AppMounts
 ) -> Iterable[tuple[str, int, int, int]]:
     """(path, mode, uid, gid) of the app's own layer and of its empty volumes, parents first."""
     overlay = f"{pod.directory}/overlay/{facts.runtime.name}"
@@ -115,10 +124,9 @@ def _app_directories(
     for place in facts.placeholders:
         if not place.is_file:
             yield f"{overlay}{place.path}", place.mode, place.uid, place.gid
-    if empties:
+    if mounts.directories or any(not fill["name"] for fill in mounts.fills):
         yield f"{pod.directory}/volumes", 0o700, 0, 0
-    for empty in empties:
-        yield empty.path, empty.mode, empty.uid, empty.gid
+    yield from mounts.directories
 
 
 def _refuse_unsupported(facts: AppFacts) -> None:
@@ -180,7 +188,9 @@ def _barrier(pod: PodFacts, app_units: list[str]) -> UnitPlan:
     }
 
 
-def _app_unit(pod: PodFacts, facts: AppFacts, bundle_directory: str) -> UnitPlan:
+def _app_unit(
+    pod: PodFacts, facts: AppFacts, bundle_directory: str, binds: Sequence[BindMount]
+) -> UnitPlan:
     name = facts.runtime.name
     pod_unit = names.pod_unit(pod.name)
     stop_timeout = DEFAULT_STOP_TIMEOUT if facts.stop_timeout is None else facts.stop_timeout
@@ -219,11 +229,18 @@ def _app_unit(pod: PodFacts, facts: AppFacts, bundle_directory: str) -> UnitPlan
     if "paths" not in facts.insecure:
         chosen += [
             ("DevicePolicy", "s", "closed"),
-            ("DeviceAllow", "a(ss)", [("/dev/net/tun", "rwm"), ("char-pts", "rw")]),
+            ("DeviceAllow", "a(ss)", [*_DEVICES, *_device_volumes(pod, binds)]),
         ]
     chosen += _resources(facts.app.isolators, pod)
     chosen += _settings(facts.systemd or {}, f"app {name}: systemd", slice=False)
     return {"name": names.app_unit(pod.name, name), "properties": _last_wins(chosen)}
+
+
+def _device_volumes(pod: PodFacts, binds: Sequence[BindMount]) -> Iterable[tuple[str, str]]:
+    """What the app may do with devices that are volumes (rkt)."""
+    for bind in binds:
+        if bind.source in pod.devices:
+            yield pod.devices[bind.source], "r" if bind.read_only else "rw"
 
 
 def _resources(values: Sequence[Isolator], pod: PodFacts) -> list[Property]:

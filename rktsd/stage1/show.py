@@ -25,6 +25,11 @@ def render(plan: PodPlan) -> str:
         lines += ["", f"[directory {path}] {mode:04o} {uid}:{gid}"]
     for path, text in plan["files"]:
         lines += ["", f"[file {path}]", text.rstrip("\n")]
+    for fill in plan["fills"]:
+        lines += ["", f"[fill {fill['directory']}]"]
+        lines += [f"{key} = {value}" for key, value in fill.items() if key != "directory"]
+    for path, options in plan["mounts"]:
+        lines += ["", f"[tmpfs {path}] {options}"]
     for bundle in plan["bundles"]:
         config = _with_named_filter(bundle["config"])
         shown = json.dumps(config, indent=1, ensure_ascii=False)

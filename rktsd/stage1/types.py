@@ -7,7 +7,7 @@ The answer is plain JSON data: it is what golden files hold, what the start path
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rktsd.appc.types import App, PodManifest, RuntimeApp
@@ -54,8 +54,25 @@ class AppFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeFacts:
+    """Where a volume lies that is no host volume and not empty at first.
+
+    ``kind`` is "named", a volume called ``name`` that outlives pods, or "tmpfs", of ``size`` bytes.
+    """
+
+    kind: str
+    path: str
+    name: str = ""
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PodFacts:
-    """A pod and where it is to run. ``namespace`` is None on the host's network."""
+    """A pod and where it is to run. ``namespace`` is None on the host's network.
+
+    ``volumes`` are those that are of more than an appc kind; ``devices`` are the sources of host
+    volumes that are device nodes, with what systemd calls them.
+    """
 
     name: str
     uuid: str
@@ -72,6 +89,8 @@ class PodFacts:
     description: str | None = None
     documentation: tuple[str, ...] = ()
     systemd: Mapping[str, object] | None = None
+    volumes: Mapping[str, VolumeFacts] = field(default_factory=dict)
+    devices: Mapping[str, str] = field(default_factory=dict)
 
 
 class UnitPlan(TypedDict):
@@ -90,11 +109,28 @@ class BundlePlan(TypedDict):
     run: str
 
 
+class FillPlan(TypedDict):
+    """A directory to be made once, with what the image of an app has at ``path``.
+
+    ``layers`` are the image's, topmost first. ``mode``, ``uid`` and ``gid`` win over the image's.
+    ``name`` is that of a named volume, made in ``directory``/data; empty for a volume of the pod.
+    """
+
+    directory: str
+    name: str
+    layers: list[str]
+    path: str
+    mode: int | None
+    uid: int | None
+    gid: int | None
+
+
 class PodPlan(TypedDict):
     """Everything that is to be made so that a pod runs.
 
     ``barrier`` is the main unit of the call, ``units`` the others. ``directories`` are
-    (path, mode, uid, gid) in the order to be made, ``files`` (path, text).
+    (path, mode, uid, gid) in the order to be made, ``files`` (path, text), ``fills`` volumes with
+    content, ``mounts`` file systems in memory: (path, mount options), for the reaper to unmount.
     The run's UUID appears in it as text only, so that a plan can be used again for another run.
     """
 
@@ -108,3 +144,5 @@ class PodPlan(TypedDict):
     bundles: list[BundlePlan]
     directories: list[tuple[str, int, int, int]]
     files: list[tuple[str, str]]
+    fills: list[FillPlan]
+    mounts: list[tuple[str, str]]

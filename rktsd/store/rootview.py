@@ -40,8 +40,17 @@ class RootView:
         ``follow=False`` a link at the end is itself the answer. Raises BadInput after 40 links and
         StoreError when a layer cannot be read.
         """
+        return self._walk(path, follow=follow)[0]
+
+    def directories(self, path: str) -> tuple[str, ...]:
+        """The directories, topmost first, that merge to the one at ``path``; none without one."""
+        found, directories = self._walk(path, follow=True)
+        return directories if found is not None and stat.S_ISDIR(found.status.st_mode) else ()
+
+    def _walk(self, path: str, *, follow: bool) -> tuple[Found | None, tuple[str, ...]]:
+        """What ``resolve`` says, and the directories that merge there."""
         if not self.layers or "\0" in path:
-            return None
+            return None, ()
         # Each level of the current directory: its name and the real directories merged there.
         trail: list[tuple[str, tuple[str, ...]]] = [("", self.layers)]
         pending = path.split("/")[::-1]
@@ -50,7 +59,7 @@ class RootView:
         while pending:
             name = pending.pop()
             if found is not None and not stat.S_ISDIR(found.status.st_mode):
-                return None
+                return None, ()
             if name in ("", "."):
                 continue
             if name == "..":
@@ -60,7 +69,7 @@ class RootView:
                 continue
             looked = _look_up(trail[-1][1], name)
             if looked is None:
-                return None
+                return None, ()
             real, status, below = looked
             if stat.S_ISLNK(status.st_mode) and (follow or pending):
                 links += 1
@@ -76,10 +85,11 @@ class RootView:
             found = Found(real, inside, status)
             if stat.S_ISDIR(status.st_mode):
                 trail.append((name, below))
-        if found is not None:
-            return found
-        directory = trail[-1][1][0]
-        return Found(directory, "/".join(level for level, _ in trail) or "/", os.lstat(directory))
+        merged = trail[-1][1]
+        if found is None:
+            inside = "/".join(level for level, _ in trail) or "/"
+            found = Found(merged[0], inside, os.lstat(merged[0]))
+        return found, merged
 
     def read(self, path: str, limit: int) -> bytes | None:
         """The content of a regular file or None. Raises BadInput above ``limit`` bytes."""

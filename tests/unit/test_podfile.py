@@ -326,7 +326,22 @@ TOML_ERRORS = [
     (app_line("systemd = {A = ['x\\ny']}").replace("'", '"'), "app[0].systemd.A[0]: "),
     (app_line("systemd = 5"), "app[0].systemd: 5 is not an object"),
     (app_line("[[volume]]\nname='v'\nkind='host'"), "volume[0].source: missing"),
-    (app_line("[[volume]]\nname='v'\nsource='x'"), 'volume[0].source: "x" is not an absolute path'),
+    (
+        app_line("[[volume]]\nname='v'\nkind='host'\nsource='x'"),
+        'volume[0].source: "x" is not an absolute path',
+    ),
+    (
+        app_line("[[volume]]\nname='v'\nsource='x/y'"),
+        'volume[0].source: "x/y" is not an AC Name',
+    ),
+    (
+        app_line("[[volume]]\nname='v'\nkind='tmpfs'\nsize='lots'"),
+        'volume[0].size: "lots" is not a quantity',
+    ),
+    (
+        app_line("[[volume]]\nname='v'\nsize='1M'"),
+        "volume[0].size: only for a volume of kind tmpfs",
+    ),
     (
         app_line("[[volume]]\nname='v'\nsource='/x'\nuid=0"),
         "volume[0].uid: not for a volume of kind",

@@ -25,7 +25,7 @@ _APPS = (
 )
 _MADE = (
     f"{_STAGE1} port volume inherit-env set-env set-env-file private-users no-overlay {_PULL}"
-    " pod-manifest"
+    " pod-manifest follow-links"
 )
 
 # What rkt 1.30 took, from its documentation and sources.
@@ -60,6 +60,10 @@ OURS = {
     "pod check": "instance",
     "pod show": "instance pretty-print",
     "pod units": "format instance",
+    "volume inspect": "format",
+    "volume list": "format no-legend",
+    "volume prune": "",
+    "volume rm": "",
 }
 RKT_GLOBAL = (
     "debug dir system-config local-config user-config insecure-options trust-keys-from-https"

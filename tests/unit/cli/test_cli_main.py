@@ -79,7 +79,7 @@ def test_a_group_alone_shows_its_commands(capsys: Capture, group: list[str]) -> 
     assert "  cat-manifest  " in out
 
 
-@pytest.mark.parametrize("word", ["version", "ver", "v"])
+@pytest.mark.parametrize("word", ["version", "ver", "ve"])
 def test_beginnings_of_commands(capsys: Capture, word: str) -> None:
     status, out, _ = _rkt(capsys, word)
     assert status == 0

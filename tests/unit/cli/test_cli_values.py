@@ -11,6 +11,7 @@ from rktsd.cli import values
 from rktsd.cli.arguments import span
 from rktsd.cli.parse import Values
 from rktsd.errors import RktError
+from rktsd.pods.volumekinds import VolumeKind
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,23 @@ from rktsd.errors import RktError
     ],
 )
 def test_volume(text: str, expected: Volume) -> None:
-    assert values.volume(text) == expected
+    assert values.volume(text) == (expected, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "volume", "kind"),
+    [
+        ("data,kind=named,source=pg", Volume("data", "empty"), VolumeKind("named", source="pg")),
+        (
+            "cache,kind=tmpfs,size=64Mi,mode=1777,uid=3",
+            Volume("cache", "empty", mode=0o1777, uid=3),
+            VolumeKind("tmpfs", size=64 << 20),
+        ),
+        ("cache,kind=tmpfs", Volume("cache", "empty"), VolumeKind("tmpfs")),
+    ],
+)
+def test_volume_beyond_appc(text: str, volume: Volume, kind: VolumeKind) -> None:
+    assert values.volume(text) == (volume, kind)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +59,15 @@ def test_volume(text: str, expected: Volume) -> None:
             "--volume data: mode: not for a volume of kind host",
         ),
         ("data,kind=empty,source=/a", "--volume data: source: not for a volume of kind empty"),
-        ("data,kind=disk", '--volume data: kind: "disk" is not host or empty'),
-        ("data,kind=empty,size=1", '--volume data: unknown parameter "size"'),
+        ("data,kind=disk", '--volume data: kind: "disk" is not host'),
+        ("data,kind=empty,color=1", '--volume data: unknown parameter "color"'),
+        ("data,kind=empty,size=1", "--volume data: size: only for a volume of kind tmpfs"),
+        ("data,kind=named", "--volume data: source: missing"),
+        ("data,kind=named,source=/srv", '--volume data: source: "/srv" is not an AC Name'),
+        ("data,kind=named,source=pg,size=1", "--volume data: size: not for a volume of kind named"),
+        ("data,kind=tmpfs,source=pg", "--volume data: source: not for a volume of kind tmpfs"),
+        ("data,kind=tmpfs,size=9", "--volume data: size: less than 4096 bytes"),
+        ("data,kind=tmpfs,size=much", "--volume data: size: "),
         ("data,kind=empty,readOnly=yes", '--volume data: readOnly: "yes" is not true or false'),
         (
             "data,kind=empty,uid=root",

@@ -30,7 +30,7 @@ from rktsd.appc.types import (
 from rktsd.errors import BadInput, RktError, Unsupported
 from rktsd.stage1.plan import plan
 from rktsd.stage1.show import render
-from rktsd.stage1.types import AppFacts, Placeholder, PodFacts, PodPlan
+from rktsd.stage1.types import AppFacts, Placeholder, PodFacts, PodPlan, VolumeFacts
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 UUID = "6a1b2c3d-0000-4000-8000-00000000abcd"
@@ -143,6 +143,32 @@ def _volumes() -> PodPlan:
     return plan(_pod(apps, volumes=volumes), apps)
 
 
+def _more_volumes() -> PodPlan:
+    volumes = (
+        Volume("pg", "empty"),
+        Volume("scratch", "empty", mode=0o1777, uid=3),
+        Volume("null", "host", source="/dev/null", read_only=True),
+        Volume("loop", "host", source="/srv/a loop"),
+    )
+    mounts = tuple(Mount(volume.name, f"/{volume.name}: ,") for volume in volumes)
+    facts = _facts(app=replace(APP, mount_points=(MountPoint("logs", "/var/log"),)), docker=True)
+    runtime = replace(facts.runtime, mounts=mounts, read_only_root_fs=True)
+    other = _facts("other")
+    apps = [
+        replace(facts, runtime=runtime),
+        replace(other, runtime=replace(other.runtime, mounts=mounts[:2])),
+    ]
+    pod = replace(
+        _pod(apps, volumes=volumes),
+        volumes={
+            "pg": VolumeFacts("named", "/var/lib/rkt/volumes/data/data", name="data"),
+            "scratch": VolumeFacts("tmpfs", "/run/rkt/pods/web/memory/scratch", size=1 << 20),
+        },
+        devices={"/dev/null": "/dev/char/1:3", "/srv/a loop": "/dev/block/7:0"},
+    )
+    return plan(pod, apps)
+
+
 def _systemd_settings() -> PodPlan:
     settings = {
         "Restart": "on-failure",
@@ -208,6 +234,7 @@ CASES = {
     "cgroup-v1": _cgroup_v1,
     "another-user": _another_user,
     "volumes": _volumes,
+    "more-volumes": _more_volumes,
     "systemd-settings": _systemd_settings,
     "oci-image": _oci_image,
     "names": _names,
