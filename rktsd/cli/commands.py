@@ -55,6 +55,17 @@ COMMANDS: dict[str, Command] = {
         root=True,
     ),
     "image": Command("images", "", "Work with stored images", "COMMAND"),
+    "image build": Command(
+        "building",
+        "build",
+        "Make an ACI of a directory or tar archive, and sign it",
+        "DIR|TAR|- FILE [FLAG...] [-- ARGUMENT...]",
+        flags.IMAGE_BUILD,
+        examples=(
+            "image build ./root web.aci --name=example.com/web:1.0 --exec=/bin/web --sign",
+            "image build root.tar.gz web.aci --manifest=manifest.json",
+        ),
+    ),
     "image cat-manifest": Command(
         "images",
         "cat_manifest",
@@ -88,6 +99,15 @@ COMMANDS: dict[str, Command] = {
         "",
         flags.IMAGE_GC,
         examples=("image gc", "image gc --grace-period=0s", "image gc --keep=3"),
+        root=True,
+    ),
+    "image import": Command(
+        "building",
+        "import_",
+        "Store a directory or tar archive as an image",
+        "DIR|TAR|- [FLAG...] [-- ARGUMENT...]",
+        flags.IMAGE_IMPORT,
+        examples=("image import ./root --name=example.com/web --exec=/bin/web --port=http:80",),
         root=True,
     ),
     "image inspect": Command(

@@ -1,12 +1,12 @@
 """``rkt image export``, ``extract`` and ``render``: images out of the store."""
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from rktsd.cli.context import Context
 from rktsd.cli.parse import Parsed
 from rktsd.errors import BadInput, StoreError, UsageError
+from rktsd.host.files import arriving
 
 if TYPE_CHECKING:
     from rktsd.store.records import ImageRecord
@@ -22,23 +22,9 @@ def export(context: Context, parsed: Parsed) -> int:
         context.note(f"{record.name} is an OCI image: what is written is an ACI with another ID")
     if os.path.lexists(target) and not parsed.values.on("overwrite"):
         raise BadInput("output ACI file exists (try --overwrite)")
-    if os.path.isdir(target):
-        raise BadInput(f"{target}: is a directory")
-    place = f"{target}.{os.getpid()}.new"
-    try:
-        with open(place, "xb") as file:
-            try:
-                for piece in archive(store, record):
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-                os.rename(place, target)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(place)
-                raise
-    except OSError as error:
-        raise StoreError(f"cannot write {target}: {error.strerror}") from error
+    with arriving(target, replace=True) as file:
+        for piece in archive(store, record):
+            file.write(piece)
     return 0
 
 

@@ -26,7 +26,6 @@ def fetch(context: Context, parsed: Parsed) -> int:
     """Fetch every image, and print its ID."""
     if not parsed.apps:
         raise UsageError("must provide at least one image")
-    whole = parsed.values.on("full")
     told = talk(report)
     policy = pull_policy(parsed.values, default="update")
     with Store.open(context.paths.store, create=True) as store:
@@ -38,9 +37,14 @@ def fetch(context: Context, parsed: Parsed) -> int:
                 record = fetch_image(
                     app.image, store, paths=context.paths, options=options, report=told.report
                 )
-            sys.stdout.write(f"{record.id if whole else record.id[:_SHORT]}\n")
+            sys.stdout.write(f"{shown_id(record.id, parsed.values)}\n")
             sys.stdout.flush()
     return 0
+
+
+def shown_id(image_id: str, values: Values) -> str:
+    """An image ID as commands print it that store one: whole with --full."""
+    return image_id if values.on("full") else image_id[:_SHORT]
 
 
 @contextlib.contextmanager

@@ -217,6 +217,42 @@ IMAGE_INSPECT = (_FORMAT,)
 IMAGE_CAT_MANIFEST = (_PRETTY,)
 VOLUME_LIST = (_NO_LEGEND, _FORMAT)
 VOLUME_INSPECT = (_FORMAT,)
+_MANIFEST = (
+    _value("manifest", "FILE", "begin with this appc image manifest (none)"),
+    _value("name", "NAME[:VERSION]", "name of the image, with labels as in image references"),
+    _value("label", "NAME=VALUE", "label of the image (os and arch of this machine)", several=True),
+    _value("annotation", "NAME=VALUE", "annotation of the image", several=True),
+    _value("dependency", "NAME[:VERSION]", "image whose root lies below this one", several=True),
+    _value("exec", "PATH", "program of the app; words after -- are its arguments"),
+    _value("user", "USER", "user: a name, a number, or a file in the image that he owns (0)"),
+    _value("group", "GROUP", "group, in the same ways (0)"),
+    _value("supplementary-gids", "GID,...", "further groups"),
+    _value("working-directory", "DIR", "working directory"),
+    _value("env", "NAME=VALUE", "environment of the app", several=True),
+    _value("port", "NAME:PORT[/PROTOCOL]", "a port that the app listens on", several=True),
+    _value("mount", "NAME:PATH[:ro]", "a place for the volume NAME", several=True),
+    _value("user-annotation", "NAME=VALUE", "annotation that nothing interprets", several=True),
+    _value("user-label", "NAME=VALUE", "label that nothing interprets", several=True),
+    _value("memory", "QUANTITY", "most memory, like 512Mi"),
+    _value("cpu", "QUANTITY", "most processors, like 500m"),
+    _value("cpu-shares", "NUMBER", "weight beside others, 2 to 262144"),
+    _value("caps-retain", "CAP,...", "all capabilities that the app keeps"),
+    _value("caps-remove", "CAP,...", "capabilities that the app loses"),
+    _value("oom-score-adj", "NUMBER", "how soon it is killed without memory, -1000 to 1000"),
+    _value("owner", "UID[:GID]", "give every file of the image this owner"),
+)
+IMAGE_BUILD = (
+    *_MANIFEST,
+    _value("compression", "FORMAT", "gzip, bzip2, xz or none (gzip)"),
+    Flag("sign", help="sign the image with your usual OpenPGP key, to FILE.asc"),
+    _value("sign-by", "KEY", "sign with this key of yours"),
+    _OVERWRITE,
+)
+IMAGE_IMPORT = (
+    *_MANIFEST,
+    Flag("full", help="print the whole image ID"),
+    _value("pull-policy", "POLICY", "for dependencies: new, update or never (new)"),
+)
 _AUTHFILE = _value("authfile", "FILE", "the file of credentials (auth.json in /etc/rkt)")
 LOGIN = (
     _value("username", "USER", "user name; asked for without it", short="u"),

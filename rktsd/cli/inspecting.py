@@ -107,7 +107,11 @@ def _text(record: ImageRecord, known: dict[str, Any]) -> str:
 
 
 def _vouched(verified_by: str) -> str:
-    words = {"digest": "its digest", "insecure": "nobody (--insecure-options=image)"}
+    words = {
+        "digest": "its digest",
+        "insecure": "nobody (--insecure-options=image)",
+        "import": "whoever imported it here",
+    }
     return words.get(verified_by, f"OpenPGP key {verified_by.upper()}")
 
 

@@ -6,8 +6,9 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
+from typing import BinaryIO
 
-from rktsd.errors import NotFound, StoreError
+from rktsd.errors import BadInput, NotFound, StoreError
 
 
 def sync_directory(path: str) -> None:
@@ -115,3 +116,30 @@ def locked(path: str, *, shared: bool = False, blocking: bool = True) -> Iterato
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def arriving(path: str, *, replace: bool = False) -> Iterator[BinaryIO]:
+    """A file to be written that is complete and synced when it gets the name ``path``.
+
+    Raises BadInput when it exists and is not to be replaced, StoreError naming the path.
+    """
+    if os.path.isdir(path):
+        raise BadInput(f"{path}: is a directory")
+    if not replace and os.path.lexists(path):
+        raise BadInput(f"{path}: exists", hint="--overwrite replaces it")
+    place = f"{path}.{os.getpid()}.new"
+    try:
+        with open(place, "xb") as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.rename(place, path)
+                sync_directory(os.path.dirname(path) or ".")
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(place)
+                raise
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error

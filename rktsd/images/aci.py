@@ -169,7 +169,7 @@ def _renewed(job: Job, record: ImageRecord, image: str, wish: Wish | None) -> Im
         vouching = {key.fingerprint for key in trusted_keys(job.paths, manifest.name)}
         if record.verified_by not in vouching:
             return None
-    below = _accept(job, image, manifest, wish, None)
+    below = accept(job, image, manifest, wish, None)
     if isinstance(below, Below):
         return record if is_unchanged(job.store, record, manifest, below) else None
     if not job.store.claim(record.id):
@@ -204,10 +204,10 @@ def _import(
             archive,
             source=source,
             verified_by=signer.fingerprint if signer else "insecure",
-            limits=_limits(job),
+            limits=limits_of(job),
             label=image,
             watch=lambda: watch(unpacking(image), os.stat(archive).st_size),
-            accept=lambda image_id, manifest: _accept(job, image, manifest, wish, signer),
+            accept=lambda image_id, manifest: accept(job, image, manifest, wish, signer),
         )
 
 
@@ -271,7 +271,7 @@ def _keys_by_discovery(job: Job, name: str) -> tuple[TrustedKey, ...]:
     return trusted_keys(job.paths, name)
 
 
-def _accept(
+def accept(
     job: Job, image: str, manifest: ImageManifest, wish: Wish | None, signer: Signer | None
 ) -> tuple[str, ...] | Below:
     """Refuse what is not what was asked for; what of the dependencies lies below, topmost first."""
@@ -345,7 +345,8 @@ def _dependency(job: Job, dependency: Dependency) -> ImageRecord:
     return record
 
 
-def _limits(job: Job) -> Limits:
+def limits_of(job: Job) -> Limits:
+    """What rktsd.toml lets an archive unpack to."""
     settings = job.settings()
     return Limits(size=settings.maximum_unpacked, entries=settings.maximum_entries)
 

@@ -2,7 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from rktsd.errors import BadInput, Unsupported
@@ -19,6 +19,7 @@ _MAGIC = (
     ("zstd", b"\x28\xb5\x2f\xfd"),
     ("zstd", b"\x50\x2a\x4d\x18"),
 )
+_LONGEST_MAGIC = max(len(magic) for _, magic in _MAGIC)
 
 
 def detect(head: bytes) -> str:
@@ -33,7 +34,7 @@ def open_stream(descriptor: int, label: str) -> Callable[[], bytes]:
     process that has lost sight of the file system. The function raises BadInput when the data is
     damaged, truncated or followed by something else; this one raises Unsupported.
     """
-    head = os.read(descriptor, INPUT)
+    head = _head(descriptor)
     kind = detect(head)
     if kind == "plain":
         return _plain(descriptor, head)
@@ -42,6 +43,42 @@ def open_stream(descriptor: int, label: str) -> Callable[[], bytes]:
     if kind == "zstd":
         return _zstd(descriptor, head, label)
     return _bzip2_or_xz(descriptor, head, kind, label)
+
+
+def _head(descriptor: int) -> bytes:
+    """What a file begins with; a pipe may give less at once than it takes to know the format."""
+    head = os.read(descriptor, INPUT)
+    while len(head) < _LONGEST_MAGIC and (more := os.read(descriptor, INPUT)):
+        head += more
+    return head
+
+
+def compressed(pieces: Iterable[bytes], kind: str) -> Iterator[bytes]:
+    """``pieces`` as a file of format ``kind`` (gzip, bzip2, xz, none); same input, same bytes.
+
+    Raises BadInput for another format.
+    """
+    engine: Any
+    if kind == "none":
+        yield from pieces
+        return
+    if kind == "gzip":
+        # Such a header has neither a name nor a time.
+        engine = zlib.compressobj(6, zlib.DEFLATED, 31)
+    elif kind == "bzip2":
+        import bz2
+
+        engine = bz2.BZ2Compressor()
+    elif kind == "xz":
+        import lzma
+
+        engine = lzma.LZMACompressor()
+    else:
+        raise BadInput(f'compression "{kind}": not gzip, bzip2, xz or none')
+    for piece in pieces:
+        if data := engine.compress(piece):
+            yield data
+    yield engine.flush()
 
 
 def _plain(descriptor: int, head: bytes) -> Callable[[], bytes]:

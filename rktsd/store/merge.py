@@ -118,9 +118,21 @@ def xattrs(descriptor: int) -> dict[str, bytes]:
     return {
         name: os.getxattr(descriptor, name)
         for name in sorted(os.listxattr(descriptor))
-        if name == "security.capability"
-        or (name.startswith("user.") and not name.startswith("user.overlay."))
+        if may_carry(name)
     }
+
+
+def may_carry(attribute: str) -> bool:
+    """Whether an image may carry this extended attribute."""
+    if attribute == "security.capability":
+        return True
+    return attribute.startswith("user.") and not attribute.startswith("user.overlay.")
+
+
+def order(path: str, is_directory: bool) -> list[tuple[bool, str]]:
+    """A key by which ``walk`` ascends: in a directory files come before directories."""
+    *parents, name = path.split("/")
+    return [*[(True, parent) for parent in parents], (is_directory and bool(name), name)]
 
 
 def segments(descriptor: int, status: os.stat_result) -> list[tuple[int, int]]:

@@ -30,7 +30,7 @@ class Member(NamedTuple):
     """One member; ``kind`` is its tar type, ``mtime`` nanoseconds, ``target`` a link's target.
 
     A hard link's target is cleaned like a name, a symbolic link's is as it came. Of a sparse file
-    ``size`` is the file's, ``parts`` says where in it the data belongs.
+    ``size`` is the file's, ``parts`` says where in it the data belongs. ``device`` is major, minor.
     """
 
     name: bytes
@@ -43,6 +43,7 @@ class Member(NamedTuple):
     target: bytes
     xattrs: dict[str, bytes] | None
     parts: tuple[tuple[int, int], ...] | None = None
+    device: tuple[int, int] = (0, 0)
 
 
 class TarReader:
@@ -77,8 +78,8 @@ class TarReader:
                     raise self._bad("ends inside the description of a member")
                 self._finish()
                 return None
-            (name, mode, uid, gid, size, mtime, kind, target, magic, _, _, prefix) = _HEADER.unpack(
-                block
+            (name, mode, uid, gid, size, mtime, kind, target, magic, major, minor, prefix) = (
+                _HEADER.unpack(block)
             )
             self._verify(block)
             if kind not in b"xgLK":
@@ -107,7 +108,11 @@ class TarReader:
         fields = (mode, uid, gid, size, mtime)
         if kind == b"S" or (pax and sparse.is_sparse(pax)):
             return self._sparse(name, kind, fields, pax, block)
-        return self._member(name, kind, fields, target, pax)
+        member = self._member(name, kind, fields, target, pax)
+        if member.kind in (CHAR, BLOCK_DEVICE):
+            numbers = [self._number(each, name, "device") for each in (major, minor)]
+            return member._replace(device=(numbers[0], numbers[1]))
+        return member
 
     def _sparse(
         self,

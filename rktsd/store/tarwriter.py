@@ -21,7 +21,7 @@ def tar_file(name: str, content: bytes, *, mtime: int = 0) -> bytes:
 
     member = tarfile.TarInfo(name)
     member.size, member.mtime = len(content), mtime
-    return _header(member, {}) + content + bytes(-len(content) % _BLOCK)
+    return tar_header(member, {}) + content + bytes(-len(content) % _BLOCK)
 
 
 def tar_tree(
@@ -47,7 +47,7 @@ def tar_tree(
         member = tarfile.TarInfo(name)
         member.mode = stat.S_IMODE(status.st_mode)
         member.uid, member.gid = status.st_uid, status.st_gid
-        records = {"mtime": _time(status.st_mtime_ns)} if status.st_mtime_ns % 10**9 else {}
+        records = {"mtime": tar_time(status.st_mtime_ns)} if status.st_mtime_ns % 10**9 else {}
         member.mtime = status.st_mtime_ns // 10**9
         member.type = _TYPES[kind]
         if kind != stat.S_IFDIR and status.st_nlink > 1:
@@ -55,7 +55,10 @@ def tar_tree(
             if first != name:
                 member.type, member.linkname = tarfile.LNKTYPE, first
         if change:
+            whole = member.mtime
             change(member)
+            if member.mtime != whole:
+                records.clear()
         if member.type == tarfile.REGTYPE:
             yield from _file(entry, member, records)
             continue
@@ -66,7 +69,7 @@ def tar_tree(
             member.linkname = os.readlink(path, dir_fd=entry.base)
         elif member.type in (tarfile.CHRTYPE, tarfile.BLKTYPE):
             member.devmajor, member.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
-        yield _header(member, records)
+        yield tar_header(member, records)
 
 
 _TYPES = {
@@ -79,7 +82,8 @@ _TYPES = {
 }
 
 
-def _time(nanoseconds: int) -> str:
+def tar_time(nanoseconds: int) -> str:
+    """A time as PAX has it."""
     sign = "-" if nanoseconds < 0 else ""
     seconds, rest = divmod(abs(nanoseconds), 10**9)
     return f"{sign}{seconds}.{rest:09d}".rstrip("0")
@@ -92,7 +96,8 @@ def _attributes(descriptor: int) -> dict[str, str]:
     }
 
 
-def _header(member: "tarfile.TarInfo", records: dict[str, str]) -> bytes:
+def tar_header(member: "tarfile.TarInfo", records: dict[str, str]) -> bytes:
+    """A member's header blocks; ``records`` go into its PAX header."""
     import tarfile
 
     member.pax_headers = records
@@ -100,27 +105,40 @@ def _header(member: "tarfile.TarInfo", records: dict[str, str]) -> bytes:
 
 
 def _file(entry: Entry, member: "tarfile.TarInfo", records: dict[str, str]) -> Iterator[bytes]:
-    size = entry.status.st_size
     with opened(entry) as descriptor:
         records.update(_attributes(descriptor))
         parts = segments(descriptor, entry.status)
-        table = b""
-        if sum(length for _, length in parts) < size:
-            # GNU's sparse format 1.0: the map in decimal lines before the data. A part of no
-            # length says where the file ends.
-            parts.append((size, 0))
-            records |= {
-                "GNU.sparse.major": "1",
-                "GNU.sparse.minor": "0",
-                "GNU.sparse.name": member.name,
-                "GNU.sparse.realsize": str(size),
-            }
-            table = _table(parts)
-            member.name = f"GNUSparseFile.0/{os.path.basename(member.name)}"
-        member.size = len(table) + sum(length for _, length in parts)
-        yield _header(member, records) + table
-        for start, length in parts:
-            yield from _read(descriptor, start, length)
+        data = (
+            piece for start, length in parts for piece in read_exactly(descriptor, start, length)
+        )
+        yield from tar_data(member, records, parts, size=entry.status.st_size, data=data)
+
+
+def tar_data(
+    member: "tarfile.TarInfo",
+    records: dict[str, str],
+    parts: Sequence[tuple[int, int]],
+    *,
+    size: int,
+    data: Iterable[bytes],
+) -> Iterator[bytes]:
+    """A regular file of ``size`` bytes that has ``data`` at ``parts`` (offset, length)."""
+    table = b""
+    filled = sum(length for _, length in parts)
+    if filled < size:
+        # GNU's sparse format 1.0: the map in decimal lines before the data. A part of no
+        # length says where the file ends.
+        records |= {
+            "GNU.sparse.major": "1",
+            "GNU.sparse.minor": "0",
+            "GNU.sparse.name": member.name,
+            "GNU.sparse.realsize": str(size),
+        }
+        table = _table([*parts, (size, 0)])
+        member.name = f"GNUSparseFile.0/{os.path.basename(member.name)}"
+    member.size = len(table) + filled
+    yield tar_header(member, records) + table
+    yield from data
     yield bytes(-member.size % _BLOCK)
 
 
@@ -130,7 +148,7 @@ def _table(parts: Sequence[tuple[int, int]]) -> bytes:
     return text + bytes(-len(text) % _BLOCK)
 
 
-def _read(descriptor: int, start: int, length: int) -> Iterator[bytes]:
+def read_exactly(descriptor: int, start: int, length: int) -> Iterator[bytes]:
     """Exactly ``length`` bytes: a file that shrinks meanwhile must not shift what follows."""
     while length:
         data = os.pread(descriptor, min(length, _PIECE), start) or bytes(min(length, _PIECE))

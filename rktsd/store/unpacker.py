@@ -85,7 +85,7 @@ class Writer:
             self._create(name, directory, member)
 
     def _create(self, name: bytes, directory: int, member: Member) -> None:
-        _, kind, mode, uid, gid, size, mtime, target, xattrs, parts = member
+        _, kind, mode, uid, gid, size, mtime, target, xattrs, parts, _ = member
         if kind == FILE:
             owned = uid or gid or self._set_gid
             descriptor = os.open(name, _CREATE, mode if not (owned or mode & 0o7000) else 0o600,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from rktsd.errors import NotFound, StoreError, TrustError
 from rktsd.store.compose import compose, parts_from_json
-from rktsd.store.merge import Entry, opened, walk
+from rktsd.store.merge import Entry, opened, order, walk
 from rktsd.store.records import ImageRecord, Part, layer_name
 from rktsd.store.store import Store
 
@@ -147,10 +147,7 @@ def _differences(tree: str, wanted: str) -> Iterator[str]:
 
 
 def _order(entry: Entry) -> list[tuple[bool, str]]:
-    """A key by which a walk ascends: in a directory files come before directories."""
-    *parents, name = entry.path.split("/")
-    is_directory = stat.S_ISDIR(entry.status.st_mode)
-    return [*[(True, parent) for parent in parents], (is_directory and bool(name), name)]
+    return order(entry.path, stat.S_ISDIR(entry.status.st_mode))
 
 
 def _shown(entry: Entry) -> str:

@@ -64,6 +64,17 @@ OURS = {
     "volume list": "format no-legend",
     "volume prune": "",
     "volume rm": "",
+    "image build": (
+        "manifest name label annotation dependency exec user group supplementary-gids "
+        "working-directory env port mount user-annotation user-label memory cpu "
+        "cpu-shares caps-retain caps-remove oom-score-adj owner compression sign sign-by "
+        "overwrite"
+    ),
+    "image import": (
+        "manifest name label annotation dependency exec user group supplementary-gids "
+        "working-directory env port mount user-annotation user-label memory cpu "
+        "cpu-shares caps-retain caps-remove oom-score-adj owner full pull-policy"
+    ),
 }
 RKT_GLOBAL = (
     "debug dir system-config local-config user-config insecure-options trust-keys-from-https"
