@@ -22,7 +22,7 @@ from rktsd.cli.progress import Talk, talk
 from rktsd.errors import BadInput, UsageError
 from rktsd.host.files import read_limited
 from rktsd.images.fetch import fetch
-from rktsd.pods.options import AppOptions, PodOptions
+from rktsd.pods.options import IPC, AppOptions, PodOptions
 from rktsd.pods.overrides import AppOverrides, overrides_at
 from rktsd.pods.resolve import resolve
 from rktsd.pods.spec import PodSpec
@@ -44,7 +44,6 @@ _NOT_WITH_MANIFEST = (
 
 def spec(context: Context, parsed: Parsed, store: Store) -> PodSpec:
     """What is to run, with every image fetched and verified. Raises RktError."""
-    _check_ipc(parsed.values)
     policy = pull_policy(parsed.values, default="new")
     told = talk(report)
     options = pod_options(parsed.values, PodOptions(insecure=context.insecure))
@@ -67,18 +66,9 @@ def spec(context: Context, parsed: Parsed, store: Store) -> PodSpec:
     )
 
 
-def _check_ipc(values: Values) -> None:
-    given = values.last("ipc")
-    if given == "parent":
-        raise UsageError("--ipc=parent is not done by this version: every app has its own")
-    if given not in (None, "auto", "private"):
-        raise UsageError(f'--ipc: "{given}" is not auto, private or parent')
-
-
 def pod_options(values: Values, usual: PodOptions) -> PodOptions:
     """``usual`` with what the flags say of network, DNS and host name. Raises BadInput."""
     changes: dict[str, object] = {}
-    _check_ipc(values)
     for flag, member in (
         ("net", "networks"),
         ("dns", "dns"),
@@ -90,7 +80,13 @@ def pod_options(values: Values, usual: PodOptions) -> PodOptions:
             changes[member] = tuple(values.words(flag))
     if "follow-links" in values:
         changes["follow_links"] = values.on("follow-links")
-    for flag, member in (("dns-domain", "dns_domain"), ("hostname", "hostname")):
+    if values.last("ipc") not in (None, *IPC):
+        raise UsageError(f'--ipc: "{values.last("ipc")}" is not {", ".join(IPC)}')
+    for flag, member in (
+        ("dns-domain", "dns_domain"),
+        ("hostname", "hostname"),
+        ("ipc", "ipc"),
+    ):
         if flag in values:
             changes[member] = values.last(flag)
     if "hosts_entries" in changes:

@@ -97,7 +97,7 @@ _START = (
     _value("dns-domain", "DOMAIN", "the local domain in resolv.conf"),
     _value("hosts-entry", "IP=NAME|host", "entries of /etc/hosts", several=True),
     _value("hostname", "NAME", "host name of the pod (rkt-UUID)"),
-    _value("ipc", "auto|private", "IPC namespace: every app has a private one"),
+    _value("ipc", "auto|private|parent", "IPC of the apps: their own in common, or the host's"),
     _INTERACTIVE,
     _METADATA,
 )

@@ -86,6 +86,7 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         systemd=spec.options.systemd,
         volumes=_volume_facts(spec, paths, paths.pod_run(pod)),
         devices=_devices(spec),
+        ipc=spec.options.ipc,
     )
     apps = [_app_facts(spec, runtime, paths) for runtime in spec.manifest.apps]
     apps = [_with_placeholders(spec, app, directory) for app in apps]

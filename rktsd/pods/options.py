@@ -15,6 +15,7 @@ from rktsd.pods.volumekinds import VolumeKind, kind_at
 
 PULL_POLICIES = ("new", "update", "never")
 ON_APP_FAILURE = ("stop", "continue")
+IPC = ("auto", "private", "parent")
 INSECURE = (
     "image", "tls", "http", "pubkey", "ondisk", "capabilities", "paths", "seccomp",
     "all-fetch", "all-run", "all",
@@ -94,6 +95,7 @@ class PodOptions:
     apps: Mapping[str, AppOptions] = field(default_factory=dict)
     volumes: Mapping[str, VolumeKind] = field(default_factory=dict)
     follow_links: bool = False
+    ipc: str = "auto"
 
     def to_json(self) -> dict[str, object]:
         """A JSON object of what is set, for ``from_json``."""
@@ -114,6 +116,7 @@ class PodOptions:
                 "apps": {name: app.to_json() for name, app in self.apps.items()},
                 "volumes": {name: volume.to_json() for name, volume in self.volumes.items()},
                 "follow-links": self.follow_links or None,
+                "ipc": None if self.ipc == "auto" else self.ipc,
             }
         )
 
@@ -159,6 +162,7 @@ def pod_options_at(
 ) -> PodOptions:
     """The options at the top of a pod file. Raises BadInput."""
     failure, policy = place.get("on-app-failure"), place.get("pull-policy")
+    ipc = place.get("ipc")
     return PodOptions(
         networks=_networks(place.get("network")),
         hostname=_optional(place.get("hostname"), _hostname),
@@ -176,6 +180,7 @@ def pod_options_at(
         apps=apps,
         volumes=volumes,
         follow_links=place.get("follow-links").boolean(),
+        ipc=ipc.one_of(*IPC) if ipc.given else "auto",
     )
 
 

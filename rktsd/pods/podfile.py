@@ -36,7 +36,7 @@ from rktsd.pods.volumekinds import VolumeKind, volume_at
 _POD_KEYS = (
     "description", "documentation", "network", "hostname", "dns", "dns-search", "dns-options",
     "dns-domain", "hosts", "on-app-failure", "pull-policy", "memory", "cpu", "systemd", "volume",
-    "port", "app", "follow-links",
+    "port", "app", "follow-links", "ipc",
 )  # fmt: skip
 _VOLUME_KEYS = ("name", "kind", "source", "read-only", "recursive", "mode", "uid", "gid", "size")
 _PUBLISHED_KEYS = ("name", "host-port", "host-ip")

@@ -57,8 +57,10 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
         if "\0" in text:
             raise BadInput(f"app {facts.runtime.name}: {text!r} holds a NUL character")
     namespaces: list[dict[str, str]] = [
-        {"type": kind} for kind in ("pid", "mount", "ipc", "uts", "cgroup")
+        {"type": kind} for kind in ("pid", "mount", "uts", "cgroup")
     ]
+    if pod.shared_memory is None:
+        namespaces.insert(2, {"type": "ipc"})
     if pod.namespace is not None:
         namespaces.append({"type": "network", "path": pod.namespace})
     capabilities = _capabilities(facts)

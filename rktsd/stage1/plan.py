@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 DEFAULT_STOP_TIMEOUT = 10.0
 """Seconds between SIGTERM and SIGKILL, as Docker and Podman have it."""
 
+# As systemd-nspawn has it for an app of its own.
+SHARED_MEMORY = "mode=1777,size=10%"
+
 _DEVICES = (("/dev/net/tun", "rwm"), ("char-pts", "rw"))
 
 MANUAL = "man:rkt@.service(8)"
@@ -74,10 +77,12 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         for fill in mounts.fills:
             fills.setdefault(fill["directory"], fill)
         memory.update(mounts.memory)
+        shared = _shared_memory(pod, mounts.binds)
+        memory.update((bind.source, SHARED_MEMORY) for bind in shared if bind.source != "/dev/shm")
         overlay = f"{pod.directory}/overlay/{name}"
         files += [(f"{overlay}{place.path}", "") for place in facts.placeholders if place.is_file]
         bundle_directory = f"{pod.run_directory}/apps/{name}"
-        all_binds = [*_host_files(pod, facts, mounts.binds), *mounts.binds]
+        all_binds = [*_host_files(pod, facts, mounts.binds), *shared, *mounts.binds]
         bundles.append(
             {
                 "app": name,
@@ -231,9 +236,27 @@ def _app_unit(
             ("DevicePolicy", "s", "closed"),
             ("DeviceAllow", "a(ss)", [*_DEVICES, *_device_volumes(pod, binds)]),
         ]
+    chosen += _ipc(pod, name)
     chosen += _resources(facts.app.isolators, pod)
     chosen += _settings(facts.systemd or {}, f"app {name}: systemd", slice=False)
     return {"name": names.app_unit(pod.name, name), "properties": _last_wins(chosen)}
+
+
+def _shared_memory(pod: PodFacts, binds: Sequence[BindMount]) -> list[BindMount]:
+    """The /dev/shm that comes with the IPC namespace, unless a volume is mounted there."""
+    source, taken = pod.shared_memory, {bind.target for bind in binds}
+    if source is None or "/dev/shm" in taken:
+        return []
+    return [BindMount(source, "/dev/shm", read_only=False, recursive=False)]
+
+
+def _ipc(pod: PodFacts, app: str) -> Iterable[Property]:
+    """The apps of a pod share an IPC namespace (rkt); the only one of a pod gets it from nspawn."""
+    first = pod.manifest.apps[0].name
+    if pod.ipc != "parent" and len(pod.manifest.apps) > 1:
+        yield "PrivateIPC", "b", True
+        if app != first:
+            yield "JoinsNamespaceOf", "as", [names.app_unit(pod.name, first)]
 
 
 def _device_volumes(pod: PodFacts, binds: Sequence[BindMount]) -> Iterable[tuple[str, str]]:

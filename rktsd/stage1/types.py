@@ -91,6 +91,14 @@ class PodFacts:
     systemd: Mapping[str, object] | None = None
     volumes: Mapping[str, VolumeFacts] = field(default_factory=dict)
     devices: Mapping[str, str] = field(default_factory=dict)
+    ipc: str = "auto"
+
+    @property
+    def shared_memory(self) -> str | None:
+        """What is /dev/shm in every app; None where each has its own, as the only one of a pod."""
+        if self.ipc == "parent":
+            return "/dev/shm"
+        return f"{self.run_directory}/memory/.shm" if len(self.manifest.apps) > 1 else None
 
 
 class UnitPlan(TypedDict):

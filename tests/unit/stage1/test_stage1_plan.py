@@ -83,6 +83,11 @@ def _two_apps() -> PodPlan:
     return plan(_pod(apps), apps)
 
 
+def _ipc_of_the_host() -> PodPlan:
+    apps = [_facts()]
+    return plan(_pod(apps, ipc="parent"), apps)
+
+
 def _host_network() -> PodPlan:
     apps = [_facts()]
     return plan(_pod(apps, namespace=None), apps)
@@ -229,6 +234,7 @@ def _instance() -> PodPlan:
 CASES = {
     "plain": _plain,
     "two-apps": _two_apps,
+    "ipc-of-the-host": _ipc_of_the_host,
     "host-network": _host_network,
     "isolators": _isolators,
     "cgroup-v1": _cgroup_v1,
