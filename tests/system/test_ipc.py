@@ -48,11 +48,16 @@ def test_an_app_that_is_restarted_joins_again(make_pod: MakePod, pod_box: Box) -
     pod = make_pod("ipc-again", _text(None, *apps))
     pod.start()
     expected = _said_by(pod, "one")[0]
-    for count, name in ((2, "one"), (3, "one"), (2, "two")):
+
+    def kill(name: str, times: int) -> None:
         pod_box.run(["systemctl", "daemon-reload"], check=True)
-        kill = ["systemctl", "kill", "--signal=KILL", "--kill-whom=all", pod.app_unit(name)]
-        pod_box.run(kill, check=True)
-        eventually(lambda: _said_by(pod, name).count("ready") == count, f"{name} is back")
+        command = ["systemctl", "kill", "--signal=KILL", "--kill-whom=all", pod.app_unit(name)]
+        pod_box.run(command, check=True)
+        eventually(lambda: _said_by(pod, name).count("ready") == times + 1, f"{name} is back")
+
+    kill("one", 1)
+    kill("one", 2)
+    kill("two", 1)
     for name in ("one", "two"):
         spaces = {line for line in _said_by(pod, name) if line.startswith("ipc:")}
         assert spaces == {expected}
