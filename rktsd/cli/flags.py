@@ -199,7 +199,12 @@ TRUST = (
     Flag("insecure-allow-http", help="take keys over http too"),
 )
 IMAGE_LIST = (
-    _value("fields", "FIELD,...", "columns: id, name, size, importtime, lastused", several=True),
+    _value(
+        "fields",
+        "FIELD,...",
+        "columns: id, name, size, importtime, lastused; verifiedby",
+        several=True,
+    ),
     _value("sort", "FIELD,...", "order by name, importtime, lastused, size", several=True),
     _value("order", "asc|desc", "ascending or descending (asc)"),
     Flag("full", help="whole IDs, bytes and times"),

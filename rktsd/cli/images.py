@@ -18,7 +18,10 @@ _HEADERS = {
     "size": "SIZE",
     "importtime": "IMPORT TIME",
     "lastused": "LAST USED",
+    "verifiedby": "VERIFIED BY",
 }
+# What rkt shows, and no more unless it is asked for.
+_USUAL = ("id", "name", "size", "importtime", "lastused")
 _SORTS: dict[str, Callable[[ImageRecord], str | int]] = {
     "name": lambda record: shown_name(record),
     "importtime": lambda record: record.import_time,
@@ -35,11 +38,27 @@ def shown_name(record: ImageRecord) -> str:
     return f"{record.name}:{version}" if version else record.name
 
 
+def vouched(verified_by: str, *, whole: bool = True) -> str:
+    """``ImageRecord.verified_by`` in words; unless ``whole``, of a key the end of its number."""
+    words = {
+        "digest": "its digest",
+        "insecure": "nobody (--insecure-options=image)",
+        "policy": "nobody (trust.toml)",
+        "import": "whoever imported it here",
+    }
+    if verified_by in words:
+        return words[verified_by]
+    kind, separator, digest = verified_by.rpartition(":")
+    if separator:
+        return f"{kind} key {digest if whole else digest[:16]}"
+    return f"OpenPGP key {(verified_by if whole else verified_by[-16:]).upper()}"
+
+
 def list_images(context: Context, parsed: Parsed) -> int:
     """Print the stored images."""
     none(parsed)
     values = parsed.values
-    fields = _known(values, "fields", tuple(_HEADERS)) or list(_HEADERS)
+    fields = _known(values, "fields", tuple(_HEADERS)) or list(_USUAL)
     records = _sorted(_stored(context), values)
     style = output_format(values)
     if style is not None:
@@ -50,6 +69,7 @@ def list_images(context: Context, parsed: Parsed) -> int:
                 "import_time": record.import_time,
                 "last_used_time": record.last_used,
                 "size": record.size,
+                "verified_by": record.verified_by,
             }
             for record in records
         ]
@@ -109,6 +129,7 @@ def _cells(record: ImageRecord, whole: bool) -> dict[str, str]:
         "size": str(record.size) if whole else table.size(record.size),
         "importtime": show(record.import_time),
         "lastused": show(record.last_used),
+        "verifiedby": vouched(record.verified_by, whole=whole),
     }
 
 

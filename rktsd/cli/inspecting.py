@@ -7,7 +7,7 @@ from typing import Any
 from rktsd.cli import table
 from rktsd.cli.arguments import output_format
 from rktsd.cli.context import Context
-from rktsd.cli.images import shown_name, size_in_store
+from rktsd.cli.images import shown_name, size_in_store, vouched
 from rktsd.cli.parse import Parsed
 from rktsd.errors import BadInput, NotFound, UsageError
 from rktsd.store.records import ImageRecord
@@ -93,7 +93,7 @@ def _text(record: ImageRecord, known: dict[str, Any]) -> str:
         ["Labels", ", ".join(f"{x.name}={x.value}" for x in record.labels)],
         ["Kind", record.kind],
         ["Source", record.source],
-        ["Verified by", _vouched(record.verified_by)],
+        ["Verified by", vouched(record.verified_by)],
         ["Imported", table.exactly(record.import_time)],
         ["Last used", table.exactly(record.last_used)],
         ["Size", f"{table.size(known['size'])} ({table.size(known['transferred'])} transferred)"],
@@ -104,15 +104,6 @@ def _text(record: ImageRecord, known: dict[str, Any]) -> str:
     rows += [["Archive", _with_size(each)] for each in known["blobs"]]
     rows += [["Used by", _user(each)] for each in known["used_by"]]
     return table.columns([[f"{name}:", value] for name, value in rows if value])
-
-
-def _vouched(verified_by: str) -> str:
-    words = {
-        "digest": "its digest",
-        "insecure": "nobody (--insecure-options=image)",
-        "import": "whoever imported it here",
-    }
-    return words.get(verified_by, f"OpenPGP key {verified_by.upper()}")
 
 
 def _with_size(each: dict[str, Any]) -> str:

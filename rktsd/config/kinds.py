@@ -1,11 +1,11 @@
-"""rkt's configuration: JSON files that say of what kind they are, in directories by purpose."""
+"""How configuration is read: rkt's JSON files that say of what kind they are, and ours in TOML."""
 
 import os
 import stat
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from rktsd.appc.cursor import Cursor, decode_json, shown
+from rktsd.appc.cursor import Cursor, check_tree, decode_json, shown
 from rktsd.errors import BadInput, StoreError
 from rktsd.host.files import read_limited
 
@@ -37,6 +37,20 @@ def read_kinds(
                 found[key] = (path, value)
         merged.update({key: value for key, (_, value) in found.items()})
     return merged
+
+
+def decode_toml(data: bytes, path: str) -> Cursor:
+    """The TOML document in ``data``, read from ``path``. Raises BadInput."""
+    import tomllib
+
+    try:
+        document = Cursor(path, "", tomllib.loads(data.decode()))
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8 (byte {error.start})") from error
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+        raise BadInput(f"{path}: not TOML: {error}") from error
+    check_tree(document)
+    return document
 
 
 def _files(directory: str) -> list[str]:

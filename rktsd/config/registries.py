@@ -3,13 +3,12 @@
 Keys and meanings are those of containers-registries.conf(5), as far as they are here.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from rktsd.appc.cursor import Cursor, check_tree, shown
-from rktsd.config.kinds import FILE_LIMIT
-from rktsd.errors import BadInput, NotFound
+from rktsd.appc.cursor import Cursor, shown
+from rktsd.config.kinds import FILE_LIMIT, decode_toml
+from rktsd.errors import NotFound
 from rktsd.host.files import read_limited
 
 NAME = "registries.toml"
@@ -72,19 +71,8 @@ def read_registries(directories: Sequence[str]) -> Registries:
             data = read_limited(path, FILE_LIMIT)
         except NotFound:
             continue
-        found.update(_read(_decode(data, path)))
+        found.update(_read(decode_toml(data, path)))
     return found
-
-
-def _decode(data: bytes, path: str) -> Cursor:
-    try:
-        document = Cursor(path, "", tomllib.loads(data.decode()))
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 (byte {error.start})") from error
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise BadInput(f"{path}: not TOML: {error}") from error
-    check_tree(document)
-    return document
 
 
 def _read(document: Cursor) -> dict[str, RegistryEntry]:

@@ -1,12 +1,11 @@
 """``rktsd.toml``: how this machine fetches images (rktsd.toml(5))."""
 
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rktsd.appc.cursor import Cursor, check_tree
-from rktsd.config.kinds import FILE_LIMIT
-from rktsd.errors import BadInput, NotFound
+from rktsd.appc.cursor import Cursor
+from rktsd.config.kinds import FILE_LIMIT, decode_toml
+from rktsd.errors import NotFound
 from rktsd.host.files import read_limited
 
 NAME = "rktsd.toml"
@@ -72,19 +71,8 @@ def read_settings(directories: Sequence[str]) -> Settings:
             data = read_limited(path, FILE_LIMIT)
         except NotFound:
             continue
-        settings = _apply(settings, _decode(data, path))
+        settings = _apply(settings, decode_toml(data, path))
     return settings
-
-
-def _decode(data: bytes, path: str) -> Cursor:
-    try:
-        document = Cursor(path, "", tomllib.loads(data.decode()))
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 (byte {error.start})") from error
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise BadInput(f"{path}: not TOML: {error}") from error
-    check_tree(document)
-    return document
 
 
 def _apply(settings: Settings, document: Cursor) -> Settings:

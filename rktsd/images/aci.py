@@ -6,9 +6,10 @@ the image is stored once that key turns out to be trusted for this one's name.
 
 import os
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rktsd.appc.names import ImageName, host_labels, parse_image_name
 from rktsd.appc.read import image_manifest
@@ -20,11 +21,12 @@ from rktsd.images.discovery import Endpoint, discover_endpoints, simple_endpoint
 from rktsd.images.download import download
 from rktsd.images.fetch import Job, fetch_as
 from rktsd.images.http import Answer, Client
-from rktsd.images.keystore import TrustedKey, trusted_keys
+from rktsd.images.keystore import TrustedKey, ring_of, trusted_keys, trusted_prefixes
 from rktsd.images.pages import get_page
 from rktsd.images.progress import unpacking, unwatched
 from rktsd.images.references import Kind, Reference
 from rktsd.images.revalidate import remember, revalidate
+from rktsd.images.scratch import scratch
 from rktsd.images.signatures import SIGNATURE_LIMIT, Signer
 from rktsd.images.whitelist import is_unchanged, parts_below
 from rktsd.store.records import Below, ImageRecord, Limits
@@ -191,7 +193,7 @@ def _import(
 ) -> ImageRecord:
     """Get signature and archive, check the one by the other, and let the store take it."""
     watch = job.options.watch or unwatched
-    with _scratch(job) as place:
+    with scratch(job.store) as place:
         archive = f"{place}/archive"
         signer = None
         if "image" in job.options.insecure:
@@ -225,14 +227,19 @@ def _verified(
     if not keys and wish:
         keys = _keys_by_discovery(job, wish.name)
     ready = _signature(image, signature, get_signature)
+    ring, elsewhere = ring_of(keys), partial(trusted_prefixes, job.paths)
     if ready:
-        signatures.check_signer(signature, keys=keys, directory=place, image=image)
+        signatures.check_signer(
+            signature, ring=ring, directory=place, image=image, elsewhere=elsewhere
+        )
     else:
         job.report(f"the signature of {image} is not ready, asking again after the image")
     get_archive(archive)
     if not ready and not _signature(image, signature, get_signature):
         raise MissingSignature(f"{image}: the server still has no signature to give")
-    return signatures.verify(archive, signature, keys=keys, directory=place, image=image)
+    return signatures.verify(
+        archive, signature, ring=ring, directory=place, image=image, elsewhere=elsewhere
+    )
 
 
 def _signature(image: str, target: str, get_signature: Callable[[str], bool]) -> bool:
@@ -277,7 +284,10 @@ def accept(
     """Refuse what is not what was asked for; what of the dependencies lies below, topmost first."""
     if signer is not None:
         keys = trusted_keys(job.paths, manifest.name)
-        signatures.require_trusted(signer, keys, image=image)
+        if signer.fingerprint not in {key.fingerprint for key in keys}:
+            raise signatures.unknown(
+                image, signer.fingerprint, partial(trusted_prefixes, job.paths)
+            )
     if wish is not None:
         check_wish(manifest, wish, image=image)
     if manifest.path_whitelist:
@@ -349,14 +359,3 @@ def limits_of(job: Job) -> Limits:
     """What rktsd.toml lets an archive unpack to."""
     settings = job.settings()
     return Limits(size=settings.maximum_unpacked, entries=settings.maximum_entries)
-
-
-@contextmanager
-def _scratch(job: Job) -> Iterator[str]:
-    """A directory that is gone afterwards, on the store's disk."""
-    with job.store.temporary("fetch") as place:
-        try:
-            os.mkdir(place, 0o700)
-        except OSError as error:
-            raise StoreError(f"cannot write {place}: {error.strerror}") from error
-        yield place

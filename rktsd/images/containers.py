@@ -1,12 +1,13 @@
 """OCI and Docker images: from a registry or a layout into the store, every digest verified."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import NamedTuple
 
 from rktsd.appc.write import dumps, image_manifest_json
 from rktsd.config.registries import read_registries
-from rktsd.errors import BadInput, FetchError, TrustError
+from rktsd.errors import BadInput, FetchError
 from rktsd.images import oci
 from rktsd.images.archive import unpack_archive
 from rktsd.images.digests import Descriptor
@@ -23,6 +24,7 @@ from rktsd.images.references import (
     platform_suffix,
 )
 from rktsd.images.registry import Registry, endpoints
+from rktsd.images.vouching import decide, refuse_unsigned, rule_of_file, rule_of_registry, vouch
 from rktsd.store.records import ImageRecord
 
 MAX_INDEX_DEPTH = 3
@@ -30,13 +32,17 @@ MAX_NESTED = 16
 
 
 class Origin(NamedTuple):
-    """``where`` begins messages; ``source`` is how the store finds the image again."""
+    """``where`` begins messages; ``source`` is how the store finds the image again.
+
+    ``vouched`` takes the digests of the manifests that lead to the image, the top one first, and
+    says who vouches for it, or raises.
+    """
 
     where: str
     source: str
     name: str
     version: str | None
-    verified_by: str
+    vouched: Callable[[tuple[str, ...]], str]
     annotations: Mapping[str, str]
     platform: Platform | None = None
 
@@ -60,16 +66,25 @@ class Manifest(NamedTuple):
 
 
 def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
-    """Pull an image from a registry. One not pinned by its digest has to be allowed."""
+    """Pull an image from a registry, when trust.toml or a flag gives reason to believe it."""
     name, platform = parse_docker_name(reference.target), reference.platform
     suffix = platform_suffix(platform)
+    where = f"docker://{name}"
+    rule = rule_of_registry(job, name)
     pinned = f"docker://{name.registry}/{name.repository}@sha256:…"
+    known = decide(job, rule, where=where, pinned=pinned, digest=name.digest)
+    places = endpoints(name, read_registries(job.paths.config_dirs()))
+    registry = Registry(name, job, places=places)
+
+    def vouched(digests: tuple[str, ...]) -> str:
+        return known or vouch(job, rule, registry, name=name, digests=digests, where=where)
+
     origin = Origin(
-        where=f"docker://{name}",
+        where=where,
         source=f"docker://{name}{suffix}",
         name=f"{name.registry}/{name.repository}",
         version=name.tag,
-        verified_by=_trusted(job, f"docker://{name}", pinned, digest=name.digest),
+        vouched=vouched,
         annotations={
             "appc.io/docker/originalname": reference.text,
             "appc.io/docker/registryurl": name.registry,
@@ -79,24 +94,28 @@ def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
         platform=platform,
     )
     job.report(f"remote fetching from registry {name.registry}: {name.repository}")
-    known = read_registries(job.paths.config_dirs())
-    with Registry(name, job, places=endpoints(name, known)) as registry:
+    with registry:
         top, data = registry.top()
         return _pull(job, registry, top, data, origin)
 
 
 def fetch_layout(reference: Reference, job: Job) -> ImageRecord:
-    """Import an image from a layout or archive. One not pinned by its digest has to be allowed."""
+    """Import an image from a layout or archive, when there is reason to believe it."""
     path, selector, scheme = os.path.abspath(reference.target), reference.selector, reference.kind
     digest = selector if selector and is_digest(selector) else None
     tag = None if digest else selector
     where = f"{scheme}:{path}" + (f"@{digest}" if digest else f":{tag}" if tag else "")
+    rule = rule_of_file(job, scheme, path)
+    pinned = f"{scheme}:{path}@sha256:…"
+    known = decide(job, rule, where=where, pinned=pinned, digest=digest)
+    if known is None:
+        raise refuse_unsigned(rule, where=where)
     origin = Origin(
         where=where,
         source=f"{where}{platform_suffix(reference.platform)}",
         name=os.path.basename(path),
         version=tag,
-        verified_by=_trusted(job, where, f"{scheme}:{path}@sha256:…", digest=digest),
+        vouched=lambda digests: known,
         annotations={
             "appc.io/docker/originalname": reference.text,
             "appc.io/docker/tag": tag or "",
@@ -123,22 +142,11 @@ def fetch_layout(reference: Reference, job: Job) -> ImageRecord:
         return _pull(job, saved, saved.top(), saved.manifest, origin)
 
 
-def _trusted(job: Job, where: str, pinned: str, *, digest: str | None) -> str:
-    """Why the image may be believed. Raises TrustError with both ways out."""
-    if digest:
-        return "digest"
-    if "image" in job.options.insecure:
-        job.report("warning: image signature verification has been disabled")
-        return "insecure"
-    raise TrustError(
-        f"{where}: nothing vouches for this image",
-        hint=f"name it by its digest, {pinned}, or allow it with --insecure-options=image",
-    )
-
-
 def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin) -> ImageRecord:
     wanted = origin.platform or host_platform()
     manifest, descriptor, sure = _manifest(source, top, data, wanted=wanted, where=origin.where)
+    digests = tuple(dict.fromkeys(f"sha256:{sha256(x).hexdigest()}" for x in (data, manifest)))
+    verified_by = origin.vouched(digests)
     image = oci.read_manifest(manifest, origin.where)
     total = sum(layer.size for layer in image.layers)
     if total > job.options.limit:
@@ -174,7 +182,7 @@ def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin
         import_time=0,
         last_used=0,
         source=origin.source,
-        verified_by=origin.verified_by,
+        verified_by=verified_by,
         blobs=blobs,
     )
     extra = {"oci-manifest": manifest, "oci-config": config_bytes}

@@ -11,10 +11,10 @@ import binascii
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from rktsd.errors import TrustError
+from rktsd.errors import RktError, TrustError
 from rktsd.host.files import read_limited, write_atomic
 from rktsd.images.discovery import prefixes
 from rktsd.paths import Paths
@@ -51,9 +51,33 @@ def trusted_keys(paths: Paths, name: str | None = None) -> tuple[TrustedKey, ...
     return tuple(found.values())
 
 
-def keyring(keys: Iterable[TrustedKey]) -> bytes:
-    """The keys as gpgv reads them. Raises TrustError for a file that is not the key it names."""
-    return b"".join({key.fingerprint: _read(key) for key in keys}.values())
+def ring_of(keys: Iterable[TrustedKey]) -> Mapping[str, bytes]:
+    """The keys' packets by fingerprint. Raises TrustError for a file that holds another key."""
+    return {key.fingerprint: _read(key) for key in keys}
+
+
+def ring_of_files(paths: Iterable[str]) -> Mapping[str, bytes]:
+    """All keys in files that somebody names himself. Raises TrustError, NotFound, StoreError."""
+    found: dict[str, bytes] = {}
+    for path in paths:
+        found.update(each_key(dearmor(read_limited(path, KEY_LIMIT), path), path))
+    return found
+
+
+def trusted_prefixes(paths: Paths, key_id: str) -> list[str]:
+    """The prefixes that the key with this fingerprint or ID, or that of a subkey, is trusted for.
+
+    Key files that cannot be read are left out: this is for messages.
+    """
+    found = set()
+    for key in trusted_keys(paths):
+        try:
+            ids = _fingerprints(_read(key), key.path)
+        except RktError:
+            continue
+        if key.prefix and any(each.endswith(key_id.lower()) for each in ids):
+            found.add(key.prefix)
+    return sorted(found)
 
 
 def add_key(paths: Paths, armored: str, *, fingerprint: str, prefix: str | None) -> str:
@@ -92,23 +116,39 @@ def dearmor(data: bytes, source: str) -> bytes:
 
 
 def first_key(packets: bytes, source: str) -> tuple[str, bytes]:
-    """Fingerprint and packets of the first key: only that one of a file is ever used.
+    """Fingerprint and packets of the first key: only that one of a trusted file is ever used.
 
     Raises TrustError when the file does not begin with a version 4 public key.
     """
-    end, fingerprint = 0, ""
+    return next(each_key(packets, source))
+
+
+def each_key(packets: bytes, source: str) -> Iterator[tuple[str, bytes]]:
+    """Fingerprint and packets of one key after the other. Raises TrustError, as ``first_key``."""
+    start, end, fingerprint = 0, 0, ""
     for tag, body, after in _packets(packets, source):
-        if tag == 6 and fingerprint:
-            break
-        if tag == 6 and body[:1] == b"\x04":
-            prefixed = b"\x99" + len(body).to_bytes(2, "big") + body
-            fingerprint = hashlib.sha1(prefixed, usedforsecurity=False).hexdigest()
+        if tag == 6:
+            if fingerprint:
+                yield fingerprint, packets[start:end]
+            start, fingerprint = end, _fingerprint(body)
         if not fingerprint:
             raise TrustError(f"{source}: does not begin with a version 4 OpenPGP public key")
         end = after
     if not fingerprint:
         raise TrustError(f"{source}: not an OpenPGP public key")
-    return fingerprint, packets[:end]
+    yield fingerprint, packets[start:end]
+
+
+def _fingerprint(body: bytes) -> str:
+    """Of a version 4 key or subkey (RFC 4880, 12.2); empty for another."""
+    if body[:1] != b"\x04":
+        return ""
+    prefixed = b"\x99" + len(body).to_bytes(2, "big") + body
+    return hashlib.sha1(prefixed, usedforsecurity=False).hexdigest()
+
+
+def _fingerprints(packets: bytes, source: str) -> list[str]:
+    return [_fingerprint(body) for tag, body, _ in _packets(packets, source) if tag in (6, 14)]
 
 
 def _read(key: TrustedKey) -> bytes:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 from rktsd.config.registries import DIGEST_ONLY, TAG_ONLY, Mirror, Registries, find
-from rktsd.errors import FetchError, TrustError
+from rktsd.errors import Absent, FetchError, TrustError
 from rktsd.images.answer import Answer
 from rktsd.images.authenticate import Access, reason_of
 from rktsd.images.credentials import find_credentials
@@ -99,8 +99,27 @@ class Registry:
         check_bytes(data, descriptor, source)
         return descriptor._replace(media_type=media_type_of(data, source, said=said)), data
 
-    def read(self, descriptor: Descriptor) -> bytes:
-        """A manifest, a configuration or another small blob, verified. Raises TrustError."""
+    def tagged(self, tag: str) -> bytes:
+        """The manifest that another tag leads to, on the registry's word. Raises Absent."""
+        return self._beside(lambda place: self._document(place, f"manifests/{tag}"))
+
+    def referrers(self, digest: str) -> bytes:
+        """The index of what refers to the manifest ``digest`` (distribution-spec 1.1). Raises
+        Absent, also where a registry knows no referrers and nobody has written them down."""
+        try:
+            return self._beside(lambda place: self._document(place, f"referrers/{digest}"))
+        except Absent:
+            return self.tagged(digest.replace(":", "-", 1))
+
+    def _document(self, place: "_Place", relative: str) -> bytes:
+        with self._get(place, relative, manifest=True) as answer:
+            return answer.read(MANIFEST_LIMIT)
+
+    def read(self, descriptor: Descriptor, *, beside: bool = False) -> bytes:
+        """A manifest, a configuration or another small blob, verified. Raises TrustError.
+
+        ``beside``: of something that belongs to the image, and not of the image itself.
+        """
         manifest = descriptor.media_type in INDEXES + MANIFESTS
 
         def ask(place: "_Place") -> bytes:
@@ -108,7 +127,7 @@ class Registry:
                 data = answer.read(min(CONFIG_LIMIT, descriptor.size + 1))
                 return check_bytes(data, descriptor, answer.url)
 
-        return self._anywhere(ask)
+        return self._beside(ask) if beside else self._anywhere(ask)
 
     def save(self, descriptor: Descriptor, path: str, *, watch: Watch = unwatched) -> None:
         """Download a layer to the new file ``path``, verified on the way. Raises TrustError."""
@@ -155,6 +174,16 @@ class Registry:
                     self._order = [each for each in self._order if each is not place] + [place]
         assert failure
         raise failure
+
+    def _beside(self, ask: Callable[["_Place"], Result]) -> Result:
+        """What need not be where the image is; the last word has the registry."""
+        for place in self._places[:-1]:
+            try:
+                return place.attempt(ask)
+            except (FetchError, TrustError) as error:
+                if not isinstance(error, Absent):
+                    self._job.report(f"{error}, trying elsewhere")
+        return self._places[-1].attempt(ask)
 
     def _client(self, place: "_Place") -> Client:
         with self._lock:
@@ -227,7 +256,8 @@ class _Place:
         if answer.status in (401, 403):
             raise self.access.refusal(answer)
         reason = reason_of(answer)
-        raise FetchError(f"{answer.url}: {answer.said}{f': {reason}' if reason else ''}")
+        kind = Absent if answer.status == 404 else FetchError
+        raise kind(f"{answer.url}: {answer.said}{f': {reason}' if reason else ''}")
 
 
 def _check_length(answer: Answer, descriptor: Descriptor) -> None:

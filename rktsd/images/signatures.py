@@ -1,22 +1,26 @@
-"""Detached OpenPGP signatures, judged by gpgv's status lines (GnuPG doc/DETAILS).
+"""OpenPGP signatures, judged by gpgv's status lines (GnuPG doc/DETAILS).
 
 gpgv knows neither a web of trust nor the caller's keys: it sees the keyring that it is given, and
 what counts is that exactly one signature is valid and whose primary key made it.
 """
 
+import contextlib
 import os
 import re
-from collections.abc import Iterable
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from rktsd.errors import TrustError
+from rktsd.host.files import read_limited
 from rktsd.host.process import run
-from rktsd.images.keystore import TrustedKey, keyring
 
 SIGNATURE_LIMIT = 1 << 20
+MESSAGE_LIMIT = 1 << 20
 UNKNOWN = "openpgp: signature made by unknown entity"
 # MD5, SHA-1 and RIPEMD-160 (RFC 4880, 9.4).
 _WEAK_HASHES = frozenset({"1", "2", "3"})
+_WEAK = "openpgp: the signature uses a broken digest algorithm"
 # What makes a signature bad although gpgv may call it valid; the first that applies is told.
 _VERDICTS = {
     "BADSIG": "openpgp: invalid signature: the file is not what was signed",
@@ -37,44 +41,65 @@ class Signer(NamedTuple):
     user_id: str
 
 
+Ring = Mapping[str, bytes]
+Elsewhere = Callable[[str], Sequence[str]]
+
+
 def verify(
-    path: str, signature: str, *, keys: Iterable[TrustedKey], directory: str, image: str
+    path: str, signature: str, *, ring: Ring, directory: str, image: str, elsewhere: Elsewhere
 ) -> Signer:
-    """Check the file ``path`` against its detached ``signature`` by one of ``keys``.
+    """Check the file ``path`` against its detached ``signature`` by a key of ``ring``.
 
-    The keyring is written to ``directory``, which is the caller's to remove. Raises TrustError
-    beginning with ``image``: signature by an unknown key, not of this file, expired, revoked.
+    The keyring is written to ``directory``, which is the caller's to remove. ``elsewhere`` says for
+    what prefixes another key is trusted. Raises TrustError beginning with ``image``: signature by
+    an unknown key, not of this file, expired, revoked.
     """
-    keys = tuple(keys)
-    lines = _judge(path, signature, keys=keys, directory=directory)
-    _refuse(lines, image, words=tuple(_VERDICTS))
-    valid = [words for words in lines if words[0] == "VALIDSIG"]
-    if len(valid) != 1 or len(valid[0]) < 11:
-        raise TrustError(f"{image}: openpgp: {len(valid)} valid signatures where one is needed")
-    hash_algorithm, signature_class, fingerprint = valid[0][8], valid[0][9], valid[0][10].lower()
-    if hash_algorithm in _WEAK_HASHES:
-        raise TrustError(f"{image}: openpgp: the signature uses a broken digest algorithm")
-    if signature_class != "00":
-        raise TrustError(f"{image}: openpgp: not a signature of a binary document")
-    if fingerprint not in {key.fingerprint for key in keys}:
-        raise _unknown(image, fingerprint)
-    good = next((words for words in lines if words[0] == "GOODSIG"), ())
-    return Signer(fingerprint, printable(" ".join(good[2:])))
+    lines = _judge([signature, path], ring=ring, directory=directory)
+    return _signer(lines, image, ring=ring, elsewhere=elsewhere)
 
 
-def check_signer(signature: str, *, keys: Iterable[TrustedKey], directory: str, image: str) -> None:
-    """Raise TrustError unless one of ``keys`` seems to have made ``signature``.
+def verify_message(
+    path: str, *, ring: Ring, directory: str, image: str, elsewhere: Elsewhere
+) -> tuple[Signer, bytes]:
+    """Check the signed message ``path`` as ``verify`` does; who signed it, and what was signed."""
+    content = f"{directory}/content"
+    lines = _judge([path], ring=ring, directory=directory, content=content)
+    if ("FAILED", str(-signal.SIGXFSZ)) in lines:
+        raise TrustError(f"{image}: openpgp: what is signed is larger than {MESSAGE_LIMIT} bytes")
+    said = [words[0] for words in lines]
+    if "PLAINTEXT" not in said and "NODATA" not in said:
+        raise TrustError(f"{image}: openpgp: not a signed message")
+    try:
+        signer = _signer(lines, image, ring=ring, elsewhere=elsewhere)
+        if said.count("PLAINTEXT") != 1:
+            raise TrustError(f"{image}: openpgp: several messages where one is needed")
+        return signer, read_limited(content, MESSAGE_LIMIT)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(content)
+
+
+def check_signer(
+    signature: str, *, ring: Ring, directory: str, image: str, elsewhere: Elsewhere
+) -> None:
+    """Raise TrustError unless a key of ``ring`` seems to have made the detached ``signature``.
 
     Looks at the signature alone, so that nothing large is downloaded in vain; proves nothing.
     """
-    lines = _judge("/dev/null", signature, keys=tuple(keys), directory=directory)
-    _refuse(lines, image, words=("NO_PUBKEY", "NODATA", "UNEXPECTED"))
+    lines = _judge([signature, "/dev/null"], ring=ring, directory=directory)
+    _refuse(lines, image, words=("NO_PUBKEY", "NODATA", "UNEXPECTED"), elsewhere=elsewhere)
 
 
-def require_trusted(signer: Signer, keys: Iterable[TrustedKey], *, image: str) -> None:
-    """Raise TrustError unless ``signer`` is among ``keys``."""
-    if signer.fingerprint not in {key.fingerprint for key in keys}:
-        raise _unknown(image, signer.fingerprint)
+def unknown(image: str, key: str, elsewhere: Elsewhere) -> TrustError:
+    """rkt's words, and which key it would take; the ID is what an attacker chose to write."""
+    if not re.fullmatch("[0-9A-Fa-f]{8,64}", key):
+        return TrustError(f"{image}: {UNKNOWN}")
+    others = elsewhere(key)
+    only = f", which is trusted for {' and '.join(others)} alone" if others else ""
+    return TrustError(
+        f"{image}: {UNKNOWN}: key {key.upper()}{only}",
+        hint="rkt trust --prefix=NAME takes up a key that you know",
+    )
 
 
 def printable(text: str) -> str:
@@ -82,15 +107,40 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+def _signer(
+    lines: list[tuple[str, ...]], image: str, *, ring: Ring, elsewhere: Elsewhere
+) -> Signer:
+    _refuse(lines, image, words=tuple(_VERDICTS), elsewhere=elsewhere)
+    valid = [words for words in lines if words[0] == "VALIDSIG"]
+    if len(valid) != 1 or len(valid[0]) < 11:
+        raise TrustError(f"{image}: openpgp: {len(valid)} valid signatures where one is needed")
+    hash_algorithm, signature_class, fingerprint = valid[0][8], valid[0][9], valid[0][10].lower()
+    if hash_algorithm in _WEAK_HASHES:
+        raise TrustError(f"{image}: {_WEAK}")
+    if signature_class != "00":
+        raise TrustError(f"{image}: openpgp: not a signature of a binary document")
+    if fingerprint not in ring:
+        raise unknown(image, fingerprint, elsewhere)
+    good = next((words for words in lines if words[0] == "GOODSIG"), ())
+    return Signer(fingerprint, printable(" ".join(good[2:])))
+
+
 def _judge(
-    path: str, signature: str, *, keys: tuple[TrustedKey, ...], directory: str
+    files: list[str], *, ring: Ring, directory: str, content: str | None = None
 ) -> list[tuple[str, ...]]:
-    """gpgv's status lines, split into words; a last ``FAILED`` when it exited with an error."""
-    ring = f"{directory}/keyring"
-    with open(ring, "wb") as file:
-        file.write(keyring(keys))
-    command = ["gpgv", "--homedir", directory, "--status-fd", "1", "--keyring", ring]
-    done = run([*command, "--", os.path.abspath(signature), os.path.abspath(path)], check=False)
+    """gpgv's status lines, split into words; a last ``FAILED`` when it exited with an error.
+
+    ``content`` is where what a message says is written to.
+    """
+    place = f"{directory}/keyring"
+    with open(place, "wb") as file:
+        file.write(b"".join(ring.values()))
+    command = ["gpgv", "--homedir", directory, "--status-fd", "1", "--keyring", place]
+    if content:
+        # What is packed into a message may be larger than any disk.
+        limit = ["prlimit", f"--fsize={MESSAGE_LIMIT}", "--core=0", "--"]
+        command = [*limit, *command, "--output", content]
+    done = run([*command, "--", *map(os.path.abspath, files)], check=False)
     text = done.stdout.decode(errors="replace")
     lines = [
         tuple(line.removeprefix("[GNUPG:] ").split(" "))
@@ -100,24 +150,19 @@ def _judge(
     return [*lines, ("FAILED", str(done.returncode))] if done.returncode else lines
 
 
-def _refuse(lines: list[tuple[str, ...]], image: str, *, words: tuple[str, ...]) -> None:
+def _refuse(
+    lines: list[tuple[str, ...]], image: str, *, words: tuple[str, ...], elsewhere: Elsewhere
+) -> None:
     said = {line[0] for line in lines}
     for word in words:
-        if word == "NO_PUBKEY" in said:
-            keys = [line[1] for line in lines if line[0] == word and len(line) > 1]
-            raise _unknown(image, keys[0] if keys else "")
-        if word in said:
+        found = [line for line in lines if line[0] == word]
+        if word == "NO_PUBKEY" and found:
+            raise unknown(image, found[0][1] if len(found[0]) > 1 else "", elsewhere)
+        # gpgv takes MD5 for no digest at all.
+        if word == "ERRSIG" and any(len(line) > 3 and line[3] in _WEAK_HASHES for line in found):
+            raise TrustError(f"{image}: {_WEAK}")
+        if found:
             raise TrustError(f"{image}: {_VERDICTS[word]}")
     if "FAILED" in said and words == tuple(_VERDICTS):
         status = re.sub(r"[^ -~]", "?", " ".join(lines[-1]))
         raise TrustError(f"{image}: openpgp: gpgv refuses the signature ({status})")
-
-
-def _unknown(image: str, key: str) -> TrustError:
-    """rkt's words, and which key it would take; the ID is what an attacker chose to write."""
-    if not re.fullmatch("[0-9A-Fa-f]{8,64}", key):
-        return TrustError(f"{image}: {UNKNOWN}")
-    return TrustError(
-        f"{image}: {UNKNOWN}: key {key.upper()}",
-        hint="rkt trust --prefix=NAME takes up a key that you know",
-    )

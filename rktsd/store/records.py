@@ -21,7 +21,9 @@ class ImageRecord:
     ``blobs`` are the digests ("sha256:HEX") that the image keeps from collection. Times are
     nanoseconds since the epoch, ``size`` is in bytes as the image was transferred.
     ``source`` is a canonical text that ``Store.find_source`` finds again; ``verified_by`` says who
-    vouches: a key's fingerprint, "digest" or "insecure".
+    vouches: the fingerprint of an OpenPGP key, "sigstore:HEX" with the sha256 of a public key,
+    "digest", "import" for whoever made it here, or nobody: "policy" where trust.toml wants nothing,
+    "insecure" where the user did.
     """
 
     id: str

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,17 @@ def other_prefix(world: World, path: str) -> None:
     key = world.key("Other")
     world.trust(key, prefix="example.com/other")
     key.sign(path)
+
+
+def weak(algorithm: str) -> Callable[[World, str], None]:
+    def prepare(world: World, path: str) -> None:
+        key = world.key()
+        world.trust(key)
+        flags = ("--allow-weak-digest-algos", "--digest-algo", algorithm)
+        signature = key.message(Path(path).read_bytes(), *flags, mode="--detach-sign")
+        Path(f"{path}.asc").write_bytes(signature)
+
+    return prepare
 
 
 def tampered(world: World, path: str) -> None:
@@ -146,7 +158,13 @@ def misnamed_key(world: World, path: str) -> None:
     [
         (unsigned, "error opening signature file"),
         (by_stranger, r"made by unknown entity: key [0-9A-F]{16} \(rkt trust --prefix"),
-        (other_prefix, "openpgp: signature made by unknown entity: key "),
+        (
+            other_prefix,
+            r"openpgp: signature made by unknown entity: key [0-9A-F]{40}, which is trusted for "
+            r"example\.com/other alone \(rkt trust --prefix",
+        ),
+        (weak("MD5"), "openpgp: the signature uses a broken digest algorithm"),
+        (weak("SHA1"), "openpgp: the signature uses a broken digest algorithm"),
         (masked_key, "openpgp: signature made by unknown entity"),
         (tampered, "openpgp: invalid signature"),
         (signature_of_something_else, "openpgp: invalid signature"),
@@ -166,6 +184,20 @@ def test_what_nobody_trusted_vouches_for_is_refused(
     with world.store_unchanged(), pytest.raises(TrustError, match=message) as caught:
         world.fetch(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_for_another_prefix_is_told_before_the_archive_is_downloaded(world: World) -> None:
+    other, path = world.key("Other", signing_subkey=True), world.aci()
+    world.trust(world.key())
+    for prefix in ("example.com/other", "other.example"):
+        world.trust(other, prefix=prefix)
+    other.sign(path)
+    content = discovery_site({f"{VERSIONED}.aci": path, f"{VERSIONED}.aci.asc": f"{path}.asc"})
+    told = r"key [0-9A-F]{16}, which is trusted for example\.com/other and other\.example alone"
+    with world.site(content) as site:
+        with world.store_unchanged(), pytest.raises(TrustError, match=told):
+            world.fetch("example.com/app:1.0.0")
+        assert not [request for request in site.requests if request.path.endswith(".aci")]
 
 
 def test_bad_archives_are_refused_although_signed(world: World) -> None:

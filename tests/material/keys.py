@@ -65,6 +65,22 @@ class SigningKey:
             )  # fmt: skip
         return signature
 
+    def message(
+        self, data: bytes, *options: str, when: str | None = None, mode: str = "--sign"
+    ) -> bytes:
+        """``data`` as a signed message; ``options`` and ``mode`` are gpg's."""
+        path = f"{self.home}/message"
+        with open(path, "wb") as file:
+            file.write(data)
+        clock = ["--faked-system-time", when] if when else []
+        with _agent_ended(self.home):
+            _gpg(
+                self.home, *clock, *options, "--local-user", self.fingerprint, "--yes",
+                "--output", f"{path}.gpg", mode, path,
+            )  # fmt: skip
+        with open(f"{path}.gpg", "rb") as file:
+            return file.read()
+
     def revoked(self) -> str:
         """The armored public key once it is revoked; revokes it in its home for good."""
         certificate = f"{self.home}/openpgp-revocs.d/{self.fingerprint}.rev"

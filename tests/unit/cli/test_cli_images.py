@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,31 @@ def test_the_size_of_an_image_is_that_of_archive_and_tree(
     archive = (tmp_path / "made.aci").stat().st_size
     assert archive < 100_000
     assert stored(rkt) == {f"{NAME}:1.0.0": 1_000_000 + archive}
+
+
+@pytest.mark.parametrize(
+    ("verified_by", "short", "long"),
+    [
+        ("insecure", "nobody (--insecure-options=image)", "nobody (--insecure-options=image)"),
+        ("policy", "nobody (trust.toml)", "nobody (trust.toml)"),
+        ("digest", "its digest", "its digest"),
+        ("ab" * 20, f"OpenPGP key {'AB' * 8}", f"OpenPGP key {'AB' * 20}"),
+        (f"sigstore:{'01' * 32}", f"sigstore key {'01' * 8}", f"sigstore key {'01' * 32}"),
+    ],
+)
+def test_who_vouched_is_shown(
+    tmp_path: Path, rkt: Rkt, store: Store, verified_by: str, short: str, long: str
+) -> None:
+    record = store.image(put(store, tmp_path))
+    manifest = store.manifest_bytes(record.id)
+    store.add_image(replace(record, verified_by=verified_by), manifest)
+    fields = ("image", "list", "--fields=verifiedby", "--no-legend")
+    assert rkt(*fields) == (0, f"{short}\n", "")
+    assert rkt(*fields, "--full") == (0, f"{long}\n", "")
+    (listed,) = json.loads(rkt("image", "list", "--format=json")[1])
+    assert listed["verified_by"] == verified_by
+    assert re.search(rf"^Verified by:\s+{re.escape(long)}$", rkt("image", "inspect", NAME)[1], re.M)
+    assert "VERIFIED BY" not in rkt("image", "list")[1]
 
 
 def test_gc_without_a_store_or_images(tmp_path: Path, rkt: Rkt) -> None:

@@ -135,7 +135,8 @@ def test_version_of_appc_is_the_one_that_manifests_get() -> None:
         (["cat-manifest"], "cat-manifest: exactly one pod has to be given"),
         (["image", "cat-manifest"], "cat-manifest: must provide one image ID or name"),
         (["image", "list", "--fields=latest"],
-         'list: --fields: unknown field "latest", not one of id, name, size, importtime, lastused'),
+         'list: --fields: unknown field "latest", not one of id, name, size, importtime, lastused, '
+         "verifiedby"),
         (["image", "list", "--order=up"], 'list: --order: "up" is neither asc nor desc'),
         (["list", "\udcff"], "rkt: the argument '\\udcff' is not UTF-8"),
     ],
