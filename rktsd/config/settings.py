@@ -26,6 +26,7 @@ class Settings:
     maximum_archive: int = 32 << 30
     maximum_unpacked: int = 64 << 30
     maximum_entries: int = 4_000_000
+    maximum_expansion: int = 2_000
 
 
 def _time(place: Cursor) -> float:
@@ -56,6 +57,7 @@ FETCH: Mapping[str, Callable[[Cursor], object]] = {
     "maximum-archive": _size,
     "maximum-unpacked": _size,
     "maximum-entries": lambda place: place.integer(1, _HUGE),
+    "maximum-expansion": lambda place: place.integer(1, _HUGE),
 }
 
 

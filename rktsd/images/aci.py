@@ -17,9 +17,10 @@ from rktsd.appc.types import Dependency, ImageManifest
 from rktsd.errors import Absent, BadInput, FetchError, StoreError, TrustError
 from rktsd.host.files import require_regular
 from rktsd.images import signatures
+from rktsd.images.answer import TooLarge
 from rktsd.images.discovery import Endpoint, discover_endpoints, simple_endpoint
 from rktsd.images.download import download
-from rktsd.images.fetch import Job, fetch_as
+from rktsd.images.fetch import LIMIT_HINT, Job, fetch_as
 from rktsd.images.http import Answer, Client
 from rktsd.images.keystore import TrustedKey, ring_of, trusted_keys, trusted_prefixes
 from rktsd.images.pages import get_page
@@ -29,7 +30,7 @@ from rktsd.images.revalidate import remember, revalidate
 from rktsd.images.scratch import scratch
 from rktsd.images.signatures import SIGNATURE_LIMIT, Signer
 from rktsd.images.whitelist import is_unchanged, parts_below
-from rktsd.store.records import Below, ImageRecord, Limits
+from rktsd.store.records import Below, ImageRecord
 from rktsd.store.transfer import take
 
 MAX_DEPENDENCY_DEPTH = 32
@@ -136,16 +137,20 @@ def _download(job: Job, client: Client, endpoint: Endpoint, wish: Wish | None) -
 
     def get_archive(target: str) -> None:
         job.report(f"remote fetching from URL {endpoint.aci!r}")
-        headers = download(
-            endpoint.aci,
-            target,
-            ask=ask,
-            root=job.store.root,
-            limit=job.options.limit,
-            settings=client.settings,
-            watch=job.options.watch or unwatched,
-            report=job.report,
-        )
+        try:
+            headers = download(
+                endpoint.aci,
+                target,
+                ask=ask,
+                root=job.store.root,
+                limit=job.options.limit,
+                settings=client.settings,
+                watch=job.options.watch or unwatched,
+                report=job.report,
+            )
+        except TooLarge as error:
+            error.hint = LIMIT_HINT
+            raise
         answers.append(headers)
 
     def get_signature(target: str) -> bool:
@@ -206,7 +211,7 @@ def _import(
             archive,
             source=source,
             verified_by=signer.fingerprint if signer else "insecure",
-            limits=limits_of(job),
+            limits=job.limits(),
             label=image,
             watch=lambda: watch(unpacking(image), os.stat(archive).st_size),
             accept=lambda image_id, manifest: accept(job, image, manifest, wish, signer),
@@ -353,9 +358,3 @@ def _dependency(job: Job, dependency: Dependency) -> ImageRecord:
             f"dependency {text} of {job.trail[-1]}: image ID is {record.id}, not {wanted}"
         )
     return record
-
-
-def limits_of(job: Job) -> Limits:
-    """What rktsd.toml lets an archive unpack to."""
-    settings = job.settings()
-    return Limits(size=settings.maximum_unpacked, entries=settings.maximum_entries)

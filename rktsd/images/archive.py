@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.host.files import read_limited
+from rktsd.images.fetch import LIMIT_HINT
 from rktsd.store import tar
 from rktsd.store.compression import open_stream
 
@@ -75,7 +76,7 @@ def _members(reader: tar.TarReader, source: str, scratch: str, limit: int) -> Ar
             raise BadInput(f"{source}: more than {MAX_MEMBERS} members")
         total += member.size
         if total > limit:
-            raise BadInput(f"{source}: more than the limit of {limit} bytes")
+            raise BadInput(f"{source}: more than the limit of {limit} bytes", hint=LIMIT_HINT)
         if member.kind not in _KINDS:
             continue
         name = _name(member.name, source)

@@ -133,7 +133,7 @@ def import_root(source: str, manifest: bytes, job: Job, *, packing: Packing) -> 
             place,
             source=f"{IMPORTED}:{where}",
             verified_by=IMPORTED,
-            limits=aci.limits_of(job),
+            limits=job.limits(),
             label=where,
             accept=lambda _, found: aci.accept(job, where, found, None, None),
         )

@@ -12,7 +12,7 @@ from rktsd.images import oci
 from rktsd.images.archive import unpack_archive
 from rktsd.images.digests import Descriptor
 from rktsd.images.dockersave import DockerArchive
-from rktsd.images.fetch import Job
+from rktsd.images.fetch import LIMIT_HINT, Job
 from rktsd.images.layers import Layer, Source, fetch_layers
 from rktsd.images.layout import Layout
 from rktsd.images.platforms import Platform, host_platform, rank
@@ -151,7 +151,8 @@ def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin
     total = sum(layer.size for layer in image.layers)
     if total > job.options.limit:
         raise FetchError(
-            f"{origin.where}: {total} bytes are more than the limit of {job.options.limit}"
+            f"{origin.where}: {total} bytes are more than the limit of {job.options.limit}",
+            hint=LIMIT_HINT,
         )
     config_bytes = source.read(image.config)
     config = oci.read_config(config_bytes, f"{origin.where}: config", layers=len(image.layers))
@@ -171,13 +172,13 @@ def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin
     pairs = zip(image.layers, config.diff_ids, strict=True)
     archives = [Layer(layer, diff_id) for layer, diff_id in pairs]
     blobs = fetch_layers(job, source, archives, where=origin.where)
-    layers = dict.fromkeys(diff_id.replace(":", "-", 1) for diff_id in reversed(config.diff_ids))
+    layers = job.store.visible(tuple(reversed(config.diff_ids)))
     record = ImageRecord(
         id=oci.image_id(manifest),
         name=appc.name,
         labels=appc.labels,
         kind="oci",
-        layers=tuple(layers),
+        layers=layers,
         size=len(manifest) + len(config_bytes) + total,
         import_time=0,
         last_used=0,

@@ -22,7 +22,7 @@ from rktsd.images.references import (
     platform_suffix,
 )
 from rktsd.paths import Paths
-from rktsd.store.records import ImageRecord
+from rktsd.store.records import ImageRecord, Limits
 from rktsd.store.store import Store
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rktsd.images.trust import Key
 
 POLICIES = ("new", "update", "never")
+LIMIT_HINT = "maximum-archive in rktsd.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,15 @@ class Job:
         from rktsd.config.settings import read_settings
 
         return read_settings(self.paths.config_dirs())
+
+    def limits(self) -> Limits:
+        """What rktsd.toml lets an archive unpack to. Raises BadInput."""
+        found = self.settings()
+        return Limits(
+            size=found.maximum_unpacked,
+            entries=found.maximum_entries,
+            expansion=found.maximum_expansion,
+        )
 
     def client(self) -> "AbstractContextManager[Client]":
         """Connections for this fetch."""

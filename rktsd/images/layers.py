@@ -134,8 +134,7 @@ class _Crew:
             self._downloaded.put(layer)
 
     def _unpack(self) -> None:
-        settings = self._job.settings()
-        limits = Limits(size=settings.maximum_unpacked, entries=settings.maximum_entries)
+        limits = self._job.limits()
         with Store.open(self._job.store.root) as store:
             while (layer := self._downloaded.get()) and not self._ended.is_set():
                 try:

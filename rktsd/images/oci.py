@@ -165,6 +165,9 @@ def to_appc(
     """
     place = config.place
     settings = place.get("config")
+    if not settings.given:
+        # It is optional (OCI image configuration).
+        settings = settings._replace(value={})
     labels = [
         NameValue(key, value)
         for key, value in (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rktsd.errors import BadInput, StoreError, TrustError
 from rktsd.store.copytree import copy_tree
 from rktsd.store.merge import Entry, walk
-from rktsd.store.records import Part
+from rktsd.store.records import UNLIMITED, Part
 from rktsd.store.tree import sync_filesystem
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _unpacked(store: "Store", image: str) -> Iterator[str]:
     archive = store.blob_path(f"{image}.aci")
     with store.temporary("root") as root:
         os.mkdir(root, 0o755)
-        unpacked = unpack(archive, root, kind="aci", digest="sha512")
+        unpacked = unpack(archive, root, kind="aci", digest="sha512", limits=UNLIMITED)
         if f"sha512-{unpacked.digest[:64]}" != image:
             raise TrustError(f"{archive}: damaged: it is not the archive of image {image}")
         yield root

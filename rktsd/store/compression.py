@@ -17,7 +17,8 @@ _MAGIC = (
     ("bzip2", b"BZh"),
     ("xz", b"\xfd7zXZ\0"),
     ("zstd", b"\x28\xb5\x2f\xfd"),
-    ("zstd", b"\x50\x2a\x4d\x18"),
+    # A frame to be skipped has any of sixteen numbers.
+    *(("zstd", bytes((number, 0x2A, 0x4D, 0x18))) for number in range(0x50, 0x60)),
 )
 _LONGEST_MAGIC = max(len(magic) for _, magic in _MAGIC)
 
@@ -167,6 +168,8 @@ def _bzip2_or_xz(descriptor: int, head: bytes, kind: str, label: str) -> Callabl
             try:
                 output: bytes = engine.decompress(pending, OUTPUT)
             except failures as error:
+                if "Memory usage limit" in str(error):
+                    raise _greedy(label, _XZ_MEMORY) from error
                 raise _damaged(label, kind) from error
             pending = b""
             if engine.eof:
@@ -207,6 +210,8 @@ def _zstd(descriptor: int, head: bytes, label: str) -> Callable[[], bytes]:
         try:
             output: bytes = reader.read(OUTPUT)
         except zstandard.ZstdError as error:
+            if "too much memory" in str(error):
+                raise _greedy(label, _ZSTD_WINDOW) from error
             raise _damaged(label, "zstd") from error
         return output
 
@@ -219,6 +224,10 @@ def _truncated(label: str) -> BadInput:
 
 def _trailing(label: str) -> BadInput:
     return BadInput(f"{label}: archive is followed by something else")
+
+
+def _greedy(label: str, limit: int) -> BadInput:
+    return BadInput(f"{label}: more than {limit >> 20} MiB of memory are needed to decompress it")
 
 
 def _damaged(label: str, kind: str) -> BadInput:

@@ -7,8 +7,9 @@ import ctypes
 import os
 from typing import Any
 
-CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETFCAP = 0, 1, 3, 4, 31
-KEPT = (CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_SETFCAP)
+CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP = 0, 1, 3, 4, 27, 31
+# Device nodes that it makes lie on its nodev mount: it can make them, and not use them.
+KEPT = (CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP)
 
 # The same numbers on every architecture, unlike those of older calls.
 _OPEN_TREE, _MOUNT_SETATTR = 428, 442
@@ -44,7 +45,7 @@ class _MountAttributes(ctypes.Structure):
 def confine(directory: str) -> None:
     """Make ``directory`` this process's root, as a mount that nobody else sees; drop privileges.
 
-    Kept are CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID and CAP_SETFCAP. The process dies
+    Kept are CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD and CAP_SETFCAP. It dies
     with its parent. Whatever must be open has to be open, whatever must be imported imported.
     Raises OSError.
     """
@@ -79,8 +80,10 @@ def _drop_capabilities(libc: ctypes.CDLL) -> None:
     for capability in range(64):
         if capability not in KEPT and libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break
-    mask = sum(1 << capability for capability in KEPT)
     header = _Header(_CAPABILITY_VERSION_3, 0)
+    sets = (_Sets * 2)()
+    _call(libc.capget, ctypes.byref(header), sets)
+    mask = sum(1 << capability for capability in KEPT) & sets[0].permitted
     sets = (_Sets * 2)(_Sets(mask, mask, 0), _Sets(0, 0, 0))
     _call(libc.capset, ctypes.byref(header), sets)
 

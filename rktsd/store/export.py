@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rktsd.errors import BadInput, StoreError, TrustError
 from rktsd.store.copytree import copy_tree
 from rktsd.store.merge import Entry, walk
-from rktsd.store.records import ImageRecord
+from rktsd.store.records import UNLIMITED, ImageRecord
 from rktsd.store.store import Store
 from rktsd.store.tarwriter import END, tar_file, tar_tree
 from rktsd.store.tree import remove_tree, sync_filesystem
@@ -95,7 +95,7 @@ def unpack_own(store: Store, record: ImageRecord, root: str) -> None:
     from rktsd.store.unpack import unpack
 
     path = blob_of(store, record)
-    unpacked = unpack(path, root, kind="aci", digest="sha512")
+    unpacked = unpack(path, root, kind="aci", digest="sha512", limits=UNLIMITED)
     if f"sha512-{unpacked.digest[:64]}" != record.id:
         raise TrustError(f"{path}: damaged: it is not the archive of image {record.id}")
 

@@ -49,9 +49,9 @@ class Packing:
 
     def change(self, member: "tarfile.TarInfo") -> None:
         """Alter a member so. Raises BadInput for a device that no fetch would take."""
-        if member.isdev() and not member.isfifo() and not member.name.startswith("rootfs/dev/"):
+        if member.ischr() and (member.devmajor, member.devminor) == (0, 0):
             path = member.name.removeprefix("rootfs")
-            raise BadInput(f"{path}: device nodes are not allowed outside /dev of an image")
+            raise BadInput(f"{path}: device 0:0 would be a whiteout of overlayfs")
         if self.latest is not None:
             member.mtime = min(member.mtime, self.latest)
         if self.owner is not None:
@@ -64,7 +64,7 @@ def pack_directory(root: str, manifest: bytes, packing: Packing) -> Iterator[byt
         raise NotFound(f"cannot read {root}: no such directory")
     yield tar_file("manifest", manifest, mtime=packing.own_time)
     try:
-        # A character device 0:0 is one here, and no whiteout: nothing lies below.
+        # A character device 0:0 is told of, and not taken for a whiteout.
         yield from tar_tree(walk([root], whiteouts=True), "rootfs", change=packing.change)
     except OSError as error:
         where = f"{root}/{error.filename}" if error.filename else root
@@ -172,6 +172,8 @@ def _write_nodes(nodes: dict[str, _Node], spool: int, change: "Change") -> Itera
         member = tarfile.TarInfo(f"rootfs/{name}" if name else "rootfs")
         member.type, member.mode = each.kind, each.mode
         member.uid, member.gid = each.uid, each.gid
+        if each.kind in (tar.CHAR, tar.BLOCK_DEVICE):
+            member.devmajor, member.devminor = each.device
         member.mtime = whole = each.mtime // _SECOND
         records = {"mtime": tar_time(each.mtime)} if each.mtime % _SECOND else {}
         change(member)
@@ -186,8 +188,6 @@ def _write_nodes(nodes: dict[str, _Node], spool: int, change: "Change") -> Itera
             member.linkname = each.target.decode("utf-8", "surrogateescape")
         else:
             records |= _attributes(each)
-        if each.kind in (tar.CHAR, tar.BLOCK_DEVICE):
-            member.devmajor, member.devminor = each.device
         if each.kind == tar.FILE:
             given = ((0, each.size),) if each.parts is None else each.parts
             parts = [part for part in given if part[1]]

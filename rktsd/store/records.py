@@ -73,12 +73,21 @@ class Freed:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much an archive may hold; ``size`` counts bytes of the uncompressed stream."""
+    """How much an archive may hold.
+
+    ``size`` bounds the bytes of the uncompressed stream, and those of all files together;
+    ``expansion`` is how many times as large as the archive the stream may be, once it is large.
+    """
 
     size: int = 64 << 30
     entries: int = 4_000_000
+    expansion: int = 2_000
     path: int = 4095
     manifest: int = 4 << 20
+
+
+# For what is stored: it was taken within the limits of its time, and its digest is checked.
+UNLIMITED = Limits(size=1 << 62, entries=1 << 62, expansion=1 << 62)
 
 
 def parse_digest(digest: str) -> tuple[str, str]:

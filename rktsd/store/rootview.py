@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rktsd.errors import BadInput, StoreError
+from rktsd.store.tree import is_opaque
 
 MAX_LINKS = 40
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -128,13 +129,6 @@ def _look_up(
         if top is None:
             top = (real, status)
         merged.append(real)
-        if index < last and _is_opaque(real):
+        if index < last and is_opaque(real):
             break
     return None if top is None else (*top, tuple(merged))
-
-
-def _is_opaque(directory: str) -> bool:
-    try:
-        return os.getxattr(directory, "trusted.overlay.opaque", follow_symlinks=False) == b"y"
-    except OSError:
-        return False

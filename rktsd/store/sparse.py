@@ -85,16 +85,17 @@ def pax_map(pax: Mapping[bytes, bytes], next_block: Callable[[], bytes]) -> tupl
 
 
 def _read_map(next_block: Callable[[], bytes]) -> tuple[list[int], int]:
-    text = b""
-    wanted = 1
-    while text.count(b"\n") < wanted:
-        if len(text) > _MAP_LIMIT:
+    blocks: list[bytes] = []
+    found = wanted = 0
+    while not wanted or found < wanted:
+        if len(blocks) * BLOCK > _MAP_LIMIT:
             raise Malformed("too many parts of a sparse file")
-        text += next_block()
-        if wanted == 1 and b"\n" in text:
-            wanted = 1 + 2 * _decimal(text.partition(b"\n")[0])
-    lines = text.split(b"\n")
-    return [_decimal(line) for line in lines[1:wanted]], len(text)
+        blocks.append(next_block())
+        found += blocks[-1].count(b"\n")
+        if found and not wanted:
+            wanted = 1 + 2 * _decimal(b"".join(blocks).partition(b"\n")[0])
+    lines = b"".join(blocks).split(b"\n")
+    return [_decimal(line) for line in lines[1:wanted]], len(blocks) * BLOCK
 
 
 def _decimal(text: bytes) -> int:

@@ -168,6 +168,17 @@ class Store:
         """The directory of ``layer``, to be a lowerdir of an overlay; it need not exist."""
         return f"{self.root}/layers/{layer_name(layer)}"
 
+    def visible(self, layers: Sequence[str]) -> tuple[str, ...]:
+        """The names of stored ``layers``, topmost first and each once, that are to be seen.
+
+        A root that is opaque hides all below, which overlayfs knows of other directories only.
+        """
+        from rktsd.store.tree import is_opaque
+
+        names = tuple(dict.fromkeys(map(layer_name, layers)))
+        hiding = (at for at, name in enumerate(names, 1) if is_opaque(self.layer_path(name)))
+        return names[: next(hiding, None)]
+
     def has_layer(self, layer: str) -> bool:
         """Whether the layer is stored; see ``claim`` for a lasting answer."""
         return is_directory(self.layer_path(layer))

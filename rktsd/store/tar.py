@@ -109,10 +109,16 @@ class TarReader:
         if kind == b"S" or (pax and sparse.is_sparse(pax)):
             return self._sparse(name, kind, fields, pax, block)
         member = self._member(name, kind, fields, target, pax)
-        if member.kind in (CHAR, BLOCK_DEVICE):
-            numbers = [self._number(each, name, "device") for each in (major, minor)]
-            return member._replace(device=(numbers[0], numbers[1]))
+        if kind in (CHAR, BLOCK_DEVICE):
+            return member._replace(device=self._device(major, minor, name))
         return member
+
+    def _device(self, major: bytes, minor: bytes, name: bytes) -> tuple[int, int]:
+        numbers = self._number(major, name, "device"), self._number(minor, name, "device")
+        # Twelve and twenty bits, as the kernel has them.
+        if numbers[0] >= 1 << 12 or numbers[1] >= 1 << 20:
+            raise self._bad(f"{show(name)}: bad device")
+        return numbers
 
     def _sparse(
         self,
@@ -177,10 +183,15 @@ class TarReader:
                 mtime = self._pax_time(pax[b"mtime"])
             for key, value in pax.items():
                 if key.startswith(_XATTR):
+                    if b"\0" in key:
+                        raise self._bad(f"{show(name)}: NUL in the name of an extended attribute")
                     xattrs = xattrs or {}
                     xattrs[key[len(_XATTR) :].decode("utf-8", "surrogateescape")] = value
         if kind in b"\x007":
             kind = DIRECTORY if name.endswith(b"/") and kind == b"\0" else FILE
+        if kind == FILE and name.endswith(b"/"):
+            # A directory to some readers, a file to others.
+            raise self._bad(f"{show(name)}: a file by its type and a directory by its name")
         if kind not in _TYPES:
             self._refuse_type(name, kind)
         clean = self._clean(name, name)
@@ -192,11 +203,9 @@ class TarReader:
             self._left = size
             self._padding = -size % BLOCK
         else:
-            if size and kind != LINK:
-                raise self._bad(f"{show(name)}: has a size but no content")
             if size:
-                # POSIX lets a hard link carry the content again; pax archives by cpio do.
-                self._left, self._padding = size, -size % BLOCK
+                # POSIX lets a hard link carry content, most readers take it to have none.
+                raise self._bad(f"{show(name)}: has a size but no content")
             if kind == LINK:
                 target = self._clean(target, name)
             elif kind == SYMLINK and (not target or b"\0" in target):

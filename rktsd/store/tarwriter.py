@@ -50,6 +50,7 @@ def tar_tree(
         records = {"mtime": tar_time(status.st_mtime_ns)} if status.st_mtime_ns % 10**9 else {}
         member.mtime = status.st_mtime_ns // 10**9
         member.type = _TYPES[kind]
+        member.devmajor, member.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
         if kind != stat.S_IFDIR and status.st_nlink > 1:
             first = links.setdefault((status.st_dev, status.st_ino), name)
             if first != name:
@@ -67,8 +68,6 @@ def tar_tree(
                 records.update(_attributes(descriptor))
         elif member.type == tarfile.SYMTYPE:
             member.linkname = os.readlink(path, dir_fd=entry.base)
-        elif member.type in (tarfile.CHRTYPE, tarfile.BLKTYPE):
-            member.devmajor, member.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
         yield tar_header(member, records)
 
 

@@ -9,14 +9,16 @@ from collections.abc import Iterable
 from rktsd.errors import BadInput, StoreError
 
 _GROWN = 100
+# Well below PATH_MAX, and cheap to look up: what lies deeper comes up to be removed.
+_DEEP = 1000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_tree(path: str) -> int:
     """Remove ``path`` with all below it; the bytes of disk that became free.
 
-    What is not there any more is fine. Does not recurse and opens every directory relative to
-    ``path``, so that neither depth nor long paths stop it. Raises StoreError.
+    What is not there any more is fine. Does not recurse, and moves what lies too deep for a path up
+    to ``path`` itself, so that no depth stops it. Raises StoreError.
     """
     try:
         try:
@@ -62,7 +64,11 @@ def _empty(base: int) -> int:
                 names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
             for name, is_directory in names:
                 if is_directory:
-                    pending.append((f"{relative}/{name}", False))
+                    below = f"{relative}/{name}"
+                    if len(os.fsencode(below)) > _DEEP:
+                        below = f"./{os.urandom(8).hex()}"
+                        os.rename(name, below, src_dir_fd=directory, dst_dir_fd=base)
+                    pending.append((below, False))
                     continue
                 status = os.lstat(name, dir_fd=directory)
                 freed += status.st_blocks * 512 // status.st_nlink
@@ -113,6 +119,14 @@ def mark_opaque(root: str, directories: Iterable[bytes]) -> None:
                 os.close(descriptor)
     finally:
         os.close(base)
+
+
+def is_opaque(directory: str) -> bool:
+    """Whether ``directory`` hides what lower layers have there."""
+    try:
+        return os.getxattr(directory, "trusted.overlay.opaque", follow_symlinks=False) == b"y"
+    except OSError:
+        return False
 
 
 def _open_beneath(base: int, path: bytes) -> int:

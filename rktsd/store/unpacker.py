@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Any, cast
 
 from rktsd.errors import BadInput, RktError, StoreError
@@ -32,10 +32,13 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _WHITEOUT = b".wh."
 _OPAQUE = b".wh..wh..opq"
 _REPORT_LIMIT = 16 << 20
+_ALWAYS_FINE = 1 << 30
+_NAME_MAX = 256
+_NODES = {CHAR: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 # What these say is the archive's doing; every other error is the disk's.
 _ARCHIVE_ERRORS = frozenset(
     (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.EPERM,
-     errno.EINVAL, errno.EMLINK, errno.ENXIO, errno.ENODATA, errno.E2BIG, errno.ERANGE)
+     errno.EINVAL, errno.EMLINK, errno.ENXIO, errno.ENODATA, errno.E2BIG, errno.ERANGE, errno.EFBIG)
 )  # fmt: skip
 
 
@@ -47,8 +50,9 @@ class Writer:
     that memory does not grow with the archive.
     """
 
-    def __init__(self, reader: TarReader, *, replace: bool, times: IO[bytes]) -> None:
+    def __init__(self, reader: TarReader, *, replace: bool, times: IO[bytes], longest: int) -> None:
         self.reader = reader
+        self.longest = longest
         self.replace = replace
         self.times = times
         self.opaque: list[bytes] = []
@@ -76,7 +80,8 @@ class Writer:
         if kind in (CHAR, BLOCK_DEVICE):
             if path.startswith(b"dev/"):
                 return
-            raise self.bad(member, "device nodes are not allowed")
+            if kind == CHAR and member.device == (0, 0):
+                raise self.bad(member, "device 0:0 would be a whiteout of overlayfs")
         directory = self._open(parent)
         try:
             self._create(name, directory, member)
@@ -85,7 +90,7 @@ class Writer:
             self._create(name, directory, member)
 
     def _create(self, name: bytes, directory: int, member: Member) -> None:
-        _, kind, mode, uid, gid, size, mtime, target, xattrs, parts, _ = member
+        _, kind, mode, uid, gid, size, mtime, target, xattrs, parts, device = member
         if kind == FILE:
             owned = uid or gid or self._set_gid
             descriptor = os.open(name, _CREATE, mode if not (owned or mode & 0o7000) else 0o600,
@@ -105,7 +110,7 @@ class Writer:
                 if owned or mode & 0o7000:
                     os.fchmod(descriptor, mode)
                 if xattrs:
-                    _set_xattrs(descriptor, xattrs)
+                    self._set_xattrs(descriptor, member, xattrs)
                 os.utime(descriptor, ns=(mtime, mtime))
             finally:
                 os.close(descriptor)
@@ -118,13 +123,15 @@ class Writer:
             except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
                 reason = f"hard link to {show(target)}: {error.strerror}"
                 raise self.bad(member, reason) from error
+            if _is_whiteout(os.lstat(name, dir_fd=directory)):
+                raise self.bad(member, f"hard link to {show(target)}, which is deleted")
             return
         if kind == SYMLINK:
             os.symlink(target, name, dir_fd=directory)
-        elif kind == FIFO:
-            os.mkfifo(name, 0o600, dir_fd=directory)
+        else:
+            os.mknod(name, _NODES[kind] | 0o600, os.makedev(*device), dir_fd=directory)
         os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
-        if kind == FIFO:
+        if kind != SYMLINK:
             os.chmod(name, mode, dir_fd=directory)
         os.utime(name, ns=(mtime, mtime), dir_fd=directory, follow_symlinks=False)
 
@@ -166,11 +173,12 @@ class Writer:
             below = os.open("/", _OPEN_DIRECTORY)
         os.close(self._directory)
         self._directory, self._parent = below, path
+        self._check_depth(path)
         self._set_gid = bool(member.mode & stat.S_ISGID)
         os.fchown(below, member.uid, member.gid)
         os.fchmod(below, member.mode)
         if member.xattrs:
-            _set_xattrs(below, member.xattrs)
+            self._set_xattrs(below, member, member.xattrs)
         self._note_time(path, member.mtime)
 
     def white_out(self, path: bytes) -> None:
@@ -201,7 +209,11 @@ class Writer:
         self.times.seek(0)
         for record in self._records():
             path, _, mtime = record.rpartition(b"\0")
-            os.utime(b"/" + path, ns=(int(mtime), int(mtime)), follow_symlinks=False)
+            try:
+                os.utime(b"/" + path, ns=(int(mtime), int(mtime)), follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                reason = "came through a link that was replaced"
+                raise BadInput(f"{self.reader.label}: {show(path)}: {reason}") from error
 
     def _records(self) -> Any:
         """Records of ``times``; a path may hold newlines, so they end at NUL, number, newline."""
@@ -217,14 +229,18 @@ class Writer:
         if parent == self._parent:
             return self._directory
         path = b"/" + parent
+        made = False
         try:
             directory = os.open(path, _OPEN_DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):
             # Missing, or what is there is our own whiteout.
+            made = True
             self._make_parents(parent)
             directory = os.open(path, _OPEN_DIRECTORY)
         os.close(self._directory)
         self._directory, self._parent = directory, parent
+        if made:
+            self._check_depth(parent)
         self._set_gid = bool(os.fstat(directory).st_mode & stat.S_ISGID)
         return directory
 
@@ -244,6 +260,27 @@ class Writer:
             os.chmod(done, 0o755)
             self._note_time(done[1:], 0)
 
+    def _check_depth(self, path: bytes) -> None:
+        """Refuse the directory that is kept open when it lies deeper than its name ``path`` says,
+        by way of links, and so deep that others could not reach what is in it."""
+        os.fchdir(self._directory)
+        if len(os.getcwdb()) > max(len(path) + 1, self.longest - _NAME_MAX):
+            reason = f"path longer than {self.longest} bytes"
+            raise BadInput(f"{self.reader.label}: {show(path)}: {reason}")
+
+    def _set_xattrs(self, descriptor: int, member: Member, xattrs: dict[str, bytes]) -> None:
+        """security.capability and user.*, as rkt; the rest is not for an image to set."""
+        for name, value in xattrs.items():
+            ours = name.startswith("user.") and not name.startswith("user.overlay.")
+            if not ours and name != "security.capability":
+                continue
+            try:
+                os.setxattr(descriptor, name, value)
+            except OSError as error:
+                if not (ours and error.errno == errno.ENOTSUP):
+                    reason = f"extended attribute {show(os.fsencode(name))}: {error.strerror}"
+                    raise self.bad(member, reason) from error
+
     def _report_opaque(self, path: bytes) -> None:
         self.reported += len(path) + 1
         if self.reported > _REPORT_LIMIT:
@@ -259,31 +296,31 @@ def _is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def _set_xattrs(descriptor: int, xattrs: dict[str, bytes]) -> None:
-    """security.capability and user.*, as rkt; the rest is not for an image to set."""
-    for name, value in xattrs.items():
-        if name == "security.capability":
-            os.setxattr(descriptor, name, value)
-        elif name.startswith("user.") and not name.startswith("user.overlay."):
-            try:
-                os.setxattr(descriptor, name, value)
-            except OSError as error:
-                if error.errno != errno.ENOTSUP:
-                    raise
+def _members(reader: TarReader, writer: Writer, limits: dict[str, int]) -> Iterator[Member]:
+    """The members of an archive, as long as there are not too many or too large ones."""
+    entries, longest, size = limits["entries"], limits["path"], limits["size"]
+    count = total = 0
+    while (member := reader.next()) is not None:
+        count += 1
+        if count > entries:
+            hint = "maximum-entries in rktsd.toml"
+            raise BadInput(f"{reader.label}: more than {entries} entries", hint=hint)
+        if len(member.name) > longest:
+            raise writer.bad(member, f"path longer than {longest} bytes")
+        # Holes of sparse files cost nothing here, but whoever reads them pays.
+        total += member.size
+        if total > size:
+            hint = "maximum-unpacked in rktsd.toml"
+            what = f"{show(member.name)}: larger than {size} bytes with all before it"
+            raise BadInput(f"{reader.label}: {what}", hint=hint)
+        yield member
 
 
 def _unpack_layer(reader: TarReader, writer: Writer, limits: dict[str, int]) -> None:
     """An OCI layer: whiteouts become overlayfs's, the last of several equal names wins."""
-    add, white_out, advance = writer.add, writer.white_out, reader.next
-    longest, entries = limits["path"], limits["entries"]
-    count = 0
-    while (member := advance()) is not None:
+    add, white_out = writer.add, writer.white_out
+    for member in _members(reader, writer, limits):
         path = member.name
-        count += 1
-        if count > entries:
-            raise BadInput(f"{reader.label}: more than {entries} entries")
-        if len(path) > longest:
-            raise writer.bad(member, f"path longer than {longest} bytes")
         try:
             if _WHITEOUT in path and path.rpartition(b"/")[2].startswith(_WHITEOUT):
                 white_out(path)
@@ -295,18 +332,11 @@ def _unpack_layer(reader: TarReader, writer: Writer, limits: dict[str, int]) -> 
 
 def _unpack_aci(reader: TarReader, writer: Writer, limits: dict[str, int]) -> bytes:
     """An ACI (appc spec, aci.md): ``manifest`` and ``rootfs`` and nothing else; the manifest."""
-    add, advance = writer.add, reader.next
-    longest, entries = limits["path"], limits["entries"]
+    add = writer.add
     manifest: bytes | None = None
     has_root = False
-    count = 0
-    while (member := advance()) is not None:
+    for member in _members(reader, writer, limits):
         name = member.name
-        count += 1
-        if count > entries:
-            raise BadInput(f"{reader.label}: more than {entries} entries")
-        if len(name) > longest:
-            raise writer.bad(member, f"path longer than {longest} bytes")
         if name.startswith(b"rootfs/") or name == b"rootfs":
             if name == b"rootfs":
                 if member.kind != DIRECTORY:
@@ -346,9 +376,9 @@ def _explain(writer: Writer, member: Member, error: OSError) -> RktError:
 
 
 def _hashing(
-    read: Callable[[], bytes], update: Callable[[bytes], None], limit: int, label: str
+    read: Callable[[], bytes], update: Callable[[bytes], None], limit: int, error: BadInput
 ) -> tuple[Callable[[], bytes], Callable[[], int]]:
-    """``read`` with every chunk hashed and counted in passing."""
+    """``read`` with every chunk hashed and counted; ``error`` is raised above ``limit`` bytes."""
     total = 0
 
     def next_chunk() -> bytes:
@@ -356,11 +386,21 @@ def _hashing(
         data = read()
         total += len(data)
         if total > limit:
-            raise BadInput(f"{label}: larger than {limit} bytes when uncompressed")
+            raise error
         update(data)
         return data
 
     return next_chunk, lambda: total
+
+
+def _bound(size: int, limits: dict[str, int], label: str) -> tuple[int, BadInput]:
+    """How large the stream of an archive of ``size`` bytes may be, and what to say otherwise."""
+    unpacked, expanded = limits["size"], max(_ALWAYS_FINE, size * limits["expansion"])
+    if expanded < unpacked:
+        times = f"more than {limits['expansion']} times its size when uncompressed"
+        return expanded, BadInput(f"{label}: {times}", hint="maximum-expansion in rktsd.toml")
+    text = f"{label}: larger than {unpacked} bytes when uncompressed"
+    return unpacked, BadInput(text, hint="maximum-unpacked in rktsd.toml")
 
 
 def _work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes, list[bytes]]:
@@ -371,17 +411,19 @@ def _work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes, list[bytes]]:
 
     label, limits = request["label"], request["limits"]
     archive: int = request["archive"]
-    if not stat.S_ISREG(os.fstat(archive).st_mode):
+    status = os.fstat(archive)
+    if not stat.S_ISREG(status.st_mode):
         raise BadInput(f"{label}: not a regular file")
     digest = hashlib.new(request["digest"])
     stream = open_stream(archive, label)
     times = open(request["times"], "w+b")  # noqa: SIM115  # lives as long as the process
     os.umask(0)
     confine(request["root"])
-    read, total = _hashing(stream, digest.update, limits["size"], label)
+    limit, error = _bound(status.st_size, limits, label)
+    read, total = _hashing(stream, digest.update, limit, error)
     reader = TarReader(read, label)
     is_aci = request["kind"] == "aci"
-    writer = Writer(reader, replace=not is_aci, times=times)
+    writer = Writer(reader, replace=not is_aci, times=times, longest=limits["path"])
     manifest = b""
     if is_aci:
         manifest = _unpack_aci(reader, writer, limits)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rktsd.errors import NotFound, StoreError, TrustError
 from rktsd.store.compose import compose, parts_from_json
 from rktsd.store.merge import Entry, opened, order, walk
-from rktsd.store.records import ImageRecord, Part, layer_name
+from rktsd.store.records import UNLIMITED, ImageRecord, Part, layer_name
 from rktsd.store.store import Store
 
 _SHOWN = 5
@@ -107,7 +107,7 @@ def _unpack(layer: str, archive: Archive, root: str) -> int:
     from rktsd.store.unpack import unpack
 
     algorithm, expected = layer.split("-")
-    unpacked = unpack(archive.path, root, kind=archive.kind, digest=algorithm)
+    unpacked = unpack(archive.path, root, kind=archive.kind, digest=algorithm, limits=UNLIMITED)
     if unpacked.digest[: len(expected)] != expected:
         raise TrustError(f"{archive.path}: damaged: it is not the archive of layer {layer}")
     return unpacked.content

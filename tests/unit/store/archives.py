@@ -25,6 +25,7 @@ def header(
     size: int = 0,
     mode: int = 0o644,
     target: str | bytes = b"",
+    device: tuple[int, int] = (0, 0),
     **fields: bytes,
 ) -> bytes:
     """One ustar header; ``fields`` (uid, gid, mtime, magic, prefix, size_field) are raw bytes."""
@@ -43,7 +44,7 @@ def header(
             link[:100].ljust(100, b"\0"),
             fields.get("magic", b"ustar\x0000"),
             bytes(64),
-            bytes(16),
+            b"%07o\0%07o\0" % device,
             fields.get("prefix", b"").ljust(155, b"\0"),
             bytes(12),
         ]
@@ -109,6 +110,7 @@ class Node(NamedTuple):
     content: bytes
     xattrs: tuple[tuple[str, bytes], ...]
     links: int
+    device: int
 
 
 def snapshot(root: str | Path) -> dict[str, Node]:
@@ -133,7 +135,7 @@ def snapshot(root: str | Path) -> dict[str, Node]:
             is_directory = os.path.isdir(path) and not os.path.islink(path)
             found[os.path.relpath(path, root)] = Node(
                 status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns, content, values,
-                0 if is_directory else status.st_nlink,
+                0 if is_directory else status.st_nlink, status.st_rdev,
             )  # fmt: skip
     return found
 

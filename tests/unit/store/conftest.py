@@ -1,6 +1,7 @@
 """A store of the test's own, and a door that remembers what the disk looked like before."""
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def tree(tmp_path: Path) -> Path:
     os.chown(root / "link", 7, 8, follow_symlinks=False)
     os.link(root / "link", root / "link2", follow_symlinks=False)
     os.mkfifo(root / "fifo", 0o620)
+    os.mknod(root / "disk", stat.S_IFBLK | 0o660, os.makedev(8, 1))
+    os.mknod(root / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    with (root / "sparse").open("wb") as sparse:
+        sparse.seek(3 << 20)
+        sparse.write(b"end")
+        sparse.truncate(9 << 20)
     (root / "attr").write_bytes(b"")
     os.setxattr(root / "attr", "user.key", b"\0value")
     # v2 file capability: cap_net_bind_service, effective and permitted.

@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import importlib.util
 import lzma
 import os
 import resource
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rktsd.errors import BadInput, Unsupported
+from rktsd.errors import BadInput
 from rktsd.store.compression import OUTPUT, detect, open_stream
 
 # Larger than any buffer, and not the same all over.
@@ -100,8 +99,4 @@ def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
 def test_zstd(tmp_path: Path) -> None:
     packed = subprocess.run(["zstd", "-c"], input=DATA, capture_output=True, check=True).stdout
     assert detect(packed) == "zstd"
-    if importlib.util.find_spec("zstandard") is None:
-        with pytest.raises(Unsupported, match="install python3-zstandard"):
-            unpack(tmp_path / "a", packed)
-    else:
-        assert unpack(tmp_path / "a", packed * 2) == DATA * 2
+    assert unpack(tmp_path / "a", packed * 2) == DATA * 2
