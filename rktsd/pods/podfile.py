@@ -6,11 +6,13 @@ TOML is ours, so unknown fields are refused; JSON is appc's, so they are ignored
 import os
 import re
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from rktsd.appc import isolators, names, read
 from rktsd.appc.cursor import Cursor, check_tree, decode_json, shown
 from rktsd.appc.types import (
     Isolator,
+    Mount,
     NameValue,
     PodManifest,
     PublishedPort,
@@ -22,6 +24,7 @@ from rktsd.errors import BadInput, RktError
 from rktsd.host import files
 from rktsd.images.references import Kind, parse_reference
 from rktsd.paths import Paths
+from rktsd.pods import shortforms
 from rktsd.pods.locate import MAX_POD_FILE, find_pod_file
 from rktsd.pods.options import (
     AppOptions,
@@ -31,6 +34,7 @@ from rktsd.pods.options import (
     pod_options_at,
 )
 from rktsd.pods.overrides import overrides_at
+from rktsd.pods.translate import check_contradictions, translated
 from rktsd.pods.volumekinds import VolumeKind, volume_at
 
 _POD_KEYS = (
@@ -148,20 +152,22 @@ def _from_toml(document: Cursor) -> tuple[PodManifest, PodOptions]:
     found = [_volume(each) for each in document.get("volume").elements()]
     volumes = tuple(volume for volume, _ in found)
     read.unique_names(document.get("volume"), (each.name for each in volumes))
-    known = {each.name for each in volumes}
+    known = {each.name: each for each in volumes}
     apps = [_app(each, volumes=known) for each in document.get("app").elements()]
-    read.unique_names(document.get("app"), (app.name for app, _ in apps))
+    read.unique_names(document.get("app"), (each.app.name for each in apps))
     ports = tuple(_published(each) for each in document.get("port").elements())
+    ports += tuple(port for each in apps for port in each.published)
+    check_contradictions(document)
     options = pod_options_at(
         document,
-        apps={app.name: option for app, option in apps},
+        apps={each.app.name: each.options for each in apps},
         volumes={volume.name: kind for volume, kind in found if kind is not None},
     )
     check_ports_reachable(document.get("port"), options.networks, len(ports))
     return (
         PodManifest(
             ac_version=names.SPEC_VERSION,
-            apps=tuple(app for app, _ in apps),
+            apps=tuple(each.app for each in apps),
             volumes=volumes,
             isolators=_resources(document),
             ports=ports,
@@ -238,24 +244,60 @@ def _app_isolators(place: Cursor) -> tuple[Isolator, ...]:
     return tuple(found)
 
 
-def _app(place: Cursor, *, volumes: set[str]) -> tuple[RuntimeApp, AppOptions]:
+class _App(NamedTuple):
+    app: RuntimeApp
+    options: AppOptions
+    published: list[PublishedPort]
+
+
+def _app(place: Cursor, *, volumes: dict[str, Volume]) -> _App:
     _only(place, _APP_KEYS)
-    for each in place.get("mounts").elements():
-        _only(each, _MOUNT_KEYS)
-    for each in place.get("ports").elements():
-        _only(each, _PORT_KEYS)
+    for key, keys in (("mounts", _MOUNT_KEYS), ("ports", _PORT_KEYS)):
+        for each in place.get(key).elements():
+            if not isinstance(each.value, str):
+                _only(each, keys)
     _image(place.get("image"))
-    mounts = tuple(read.mount(each) for each in place.get("mounts").elements())
-    read.check_mounts(place.get("mounts"), mounts, volumes)
-    overrides = replace(overrides_at(place), isolators=_app_isolators(place))
+    name = place.get("name").checked(names.check_ac_name)
+    place, filter = translated(place)
+    place, published = _with_whole_ports(place)
+    mounts = _mounts(place.get("mounts"), name, volumes)
+    overrides = overrides_at(place)
+    overrides = replace(overrides, isolators=(*_app_isolators(place), *filter))
     app = RuntimeApp(
-        name=place.get("name").checked(names.check_ac_name),
+        name=name,
         image=RuntimeImage(id=""),
         read_only_root_fs=place.get("read-only-root").boolean(),
         mounts=mounts,
         annotations=_annotations(place.get("annotations")),
     )
-    return app, app_options_at(place, overrides=overrides)
+    return _App(app, app_options_at(place, overrides=overrides), published)
+
+
+def _mounts(place: Cursor, app: str, volumes: dict[str, Volume]) -> tuple[Mount, ...]:
+    found = [
+        shortforms.mount(each, app=app, number=number, volumes=volumes)
+        if isinstance(each.value, str)
+        else read.mount(each)
+        for number, each in enumerate(place.elements())
+    ]
+    read.check_mounts(place, found, volumes)
+    return tuple(found)
+
+
+def _with_whole_ports(place: Cursor) -> tuple[Cursor, list[PublishedPort]]:
+    """The app's table with ports in one string written out, and those of them to be published."""
+    published, ports = [], []
+    for each in place.get("ports").elements():
+        if not isinstance(each.value, str):
+            ports.append(each.value)
+            continue
+        port, outside = shortforms.port(each)
+        ports.append({"name": port.name, "port": port.port, "protocol": port.protocol})
+        published += [outside] if outside else []
+    if not ports:
+        return place, published
+    whole = {name: member.value for name, member in place.members()} | {"ports": ports}
+    return place._replace(value=whole), published
 
 
 def _image(place: Cursor) -> None:

@@ -7,15 +7,17 @@ mounts given on the command line replace those of config.json, so all of them ar
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rktsd.appc import isolators
+from rktsd.appc.cursor import shown
 from rktsd.errors import BadInput
 from rktsd.stage1 import syscalls
 from rktsd.stage1.mounts import BindMount
+from rktsd.stage1.readiness import MANAGER_SOCKET, readiness
 from rktsd.stage1.types import AppFacts, PodFacts
-from rktsd.systemd import properties
+from rktsd.systemd import properties, values
 
 # appc spec, ace.md "Execution Environment"; rkt sets the user's ones whatever the user.
 BASE_ENVIRONMENT = {
@@ -42,11 +44,12 @@ _SECCOMP_ARCHITECTURES = {
 
 def environment(facts: AppFacts) -> list[str]:
     """``NAME=value``: the defaults, what image and pod say, and what nobody may change."""
-    values = dict(BASE_ENVIRONMENT)
-    values.update({variable.name: variable.value for variable in facts.app.environment})
-    values["AC_APP_NAME"] = facts.runtime.name
-    values["container"] = "rkt"
-    return [f"{name}={value}" for name, value in values.items()]
+    found = dict(BASE_ENVIRONMENT)
+    found.update({variable.name: variable.value for variable in facts.app.environment})
+    found["AC_APP_NAME"] = facts.runtime.name
+    found.update(readiness(facts).environment())
+    found["container"] = "rkt"
+    return [f"{name}={value}" for name, value in found.items()]
 
 
 def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
         "args": arguments,
         "env": variables,
         "cwd": facts.app.working_directory or "/",
-        "capabilities": _capability_sets(capabilities, facts.uid),
+        "capabilities": _capability_sets(capabilities, facts),
         "noNewPrivileges": _no_new_privileges(facts),
         "rlimits": _rlimits(facts),
     }
@@ -110,9 +113,9 @@ def _rlimits(facts: AppFacts) -> list[dict[str, Any]]:
     """The Limit…= among the app's systemd settings: nspawn hands on those of the bundle only."""
     limits = []
     for setting, value in (facts.systemd or {}).items():
-        if setting in properties.LIMITS:
+        if setting in properties.LIMIT_FORMS:
             where = f"app {facts.runtime.name}: systemd.{setting}"
-            (_, _, hard), (_, _, soft) = properties.convert(setting, value, where)
+            soft, hard = properties.limit(setting, value, where)
             kind = f"RLIMIT_{setting.removeprefix('Limit')}"
             limits.append({"type": kind, "soft": soft, "hard": hard})
     return limits
@@ -125,16 +128,35 @@ def _capabilities(facts: AppFacts) -> list[str]:
     return sorted(isolators.capability_set(facts.app.isolators))
 
 
-def _capability_sets(capabilities: list[str], uid: int) -> dict[str, list[str]]:
+def _capability_sets(capabilities: list[str], facts: AppFacts) -> dict[str, list[str]]:
     # rkt: an app of another user keeps the bounding set but has nothing in effect.
-    effective = capabilities if uid == 0 else []
+    ambient = ambient_capabilities(facts.systemd or {}, f"app {facts.runtime.name}: systemd")
+    absent = [name for name in ambient if name not in capabilities]
+    if absent:
+        raise BadInput(
+            f"app {facts.runtime.name}: systemd.AmbientCapabilities: {absent[0]} is not among the"
+            " capabilities that the app keeps",
+            hint="capabilities-retain",
+        )
+    effective = capabilities if facts.uid == 0 else ambient
     return {
         "bounding": capabilities,
         "effective": effective,
         "permitted": effective,
-        "inheritable": [],
-        "ambient": [],
+        "inheritable": ambient,
+        "ambient": ambient,
     }
+
+
+def ambient_capabilities(table: Mapping[str, object], where: str) -> list[str]:
+    """AmbientCapabilities= of an app's systemd settings. Raises BadInput."""
+    found = []
+    for word in values.words(table.get("AmbientCapabilities", []), f"{where}.AmbientCapabilities"):
+        name = word.upper() if word.upper().startswith("CAP_") else f"CAP_{word.upper()}"
+        if name not in isolators.CAPABILITIES:
+            raise BadInput(f"{where}.AmbientCapabilities: {shown(word)} is not a capability")
+        found.append(name)
+    return sorted(found)
 
 
 def _seccomp(facts: AppFacts, capabilities: list[str]) -> dict[str, Any]:
@@ -178,17 +200,27 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
         f"{':'.join(_escape(path) for path in stack)}:/",
         f"--bind-ro={INACCESSIBLE}",
         *(_bind_option(bind) for bind in binds),
+        *_readiness_options(facts),
     ]
     variables = "SYSTEMD_LOG_LEVEL=notice"
     if "seccomp" in facts.insecure:
         variables += " SYSTEMD_SECCOMP=0"
     if "paths" in facts.insecure:
         variables += " SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes"
+    if readiness(facts).watchdog:
+        # systemd-nspawn would answer in the app's place.
+        variables = f"unset WATCHDOG_USEC WATCHDOG_PID\n{variables}"
     # An app that is restarted has not ended any more.
     status = shlex.quote(f"{pod.directory}/status/{facts.runtime.name}")
     return (
         f"#!/bin/sh\n[ ! -e {status} ] || rm -f {status}\n{variables} exec {shlex.join(command)}\n"
     )
+
+
+def _readiness_options(facts: AppFacts) -> list[str]:
+    wanted = readiness(facts)
+    ready = ["--notify-ready=yes"] if wanted.by_app else []
+    return [*ready, f"--bind={MANAGER_SOCKET}"] if wanted.direct else ready
 
 
 def _bind_option(bind: BindMount) -> str:

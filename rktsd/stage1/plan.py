@@ -10,7 +10,7 @@ when it fails and that is to stop the others.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rktsd import paths
 from rktsd.appc import isolators
@@ -18,8 +18,10 @@ from rktsd.appc.types import Isolator
 from rktsd.errors import BadInput, Unsupported
 from rktsd.stage1 import bundle
 from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
+from rktsd.stage1.readiness import check as check_readiness
+from rktsd.stage1.readiness import readiness
 from rktsd.stage1.types import AppFacts, BundlePlan, FillPlan, PodFacts, PodPlan, UnitPlan
-from rktsd.systemd import names, properties
+from rktsd.systemd import names, properties, settings
 
 if TYPE_CHECKING:
     from rktsd.systemd.bus import Property
@@ -33,26 +35,6 @@ SHARED_MEMORY = "mode=1777,size=10%"
 _DEVICES = (("/dev/net/tun", "rwm"), ("char-pts", "rw"))
 
 MANUAL = "man:rkt@.service(8)"
-
-# Set by the plan, or of no use to an app inside nspawn; the pod file's own fields say it better.
-REFUSED_SETTINGS = {
-    "User": "use the field user",
-    "Group": "use the field group",
-    "DynamicUser": "use the field user",
-    "Environment": "use the field environment",
-    "WorkingDirectory": "use the field working-directory",
-    "CapabilityBoundingSet": "use capabilities-retain or capabilities-remove",
-    "NoNewPrivileges": "use the field no-new-privileges",
-    "ExecStart": "use the field exec",
-    "Type": "rkt decides when an app is started",
-    "KillMode": "SIGTERM has to reach systemd-nspawn alone",
-    "Slice": "an app lies in the slice of its pod",
-    "Delegate": "systemd-nspawn needs it",
-    "CollectMode": "an ended app has to go away for the pod to be started again",
-    "SyslogIdentifier": "it is the name of the app",
-    "WatchdogSec": "systemd-nspawn would answer in the app's place",
-    "LogNamespace": "rkt logs would not find the app's lines",
-}
 
 
 def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
@@ -207,7 +189,7 @@ def _app_unit(
         ("Slice", "s", names.pod_slice(pod.name)),
         ("After", "as", ["network.target"]),
         ("CollectMode", "s", "inactive-or-failed"),
-        ("Type", "s", "notify"),
+        *readiness(facts).properties(),
         ("KillMode", "s", "mixed"),
         ("Delegate", "b", True),
         ("SyslogIdentifier", "s", name),
@@ -289,28 +271,54 @@ def check_settings(table: Mapping[str, object], where: str, *, slice: bool) -> N
     For those who have much to do before they can plan.
     """
     _settings(table, where, slice=slice)
-    for setting in properties.LIMITS & set(table):
-        properties.convert(setting, table[setting], f"{where}.{setting}")
+    check_readiness(table, where)
+    for setting, value in table.items():
+        if setting in properties.LIMIT_FORMS:
+            properties.limit(setting, value, f"{where}.{setting}")
 
 
 def _settings(table: Mapping[str, object], where: str, *, slice: bool) -> list[Property]:
     chosen: list[Property] = []
     for setting, value in table.items():
-        if setting in REFUSED_SETTINGS:
-            raise BadInput(f"{where}.{setting}: not for an app", hint=REFUSED_SETTINGS[setting])
-        if not properties.known(setting):
-            raise BadInput(f"{where}.{setting}: unknown, or not passed on by this version")
-        if setting in properties.LIMITS and not slice:
-            # nspawn gives its payload the kernel's own limits: these go into the bundle.
-            continue
-        if slice and setting in properties.SERVICE_ONLY:
+        at = f"{where}.{setting}"
+        if slice and setting not in settings.OF_SLICES and settings.known(setting):
+            hint = f"give it to an app, or use systemctl edit {names.pod_unit('POD')}"
+            raise BadInput(f"{at}: not a setting of a slice", hint=hint)
+        if properties.known(setting):
+            chosen += properties.convert(setting, value, at)
+        elif setting not in settings.TRANSLATED:
+            raise _refusal(setting, at)
+        elif setting in settings.FIELDS:
             raise BadInput(
-                f"{where}.{setting}: not a setting of a slice",
-                hint=f"give it to an app, or use systemctl edit {names.pod_unit('POD')}",
+                f"{at}: not for an app", hint=f"use the field {settings.FIELDS[setting]}"
             )
-        chosen += properties.convert(setting, value, f"{where}.{setting}")
     return chosen
 
 
+def _refusal(setting: str, where: str) -> BadInput:
+    from rktsd.systemd.refused import REFUSED
+
+    if setting in REFUSED:
+        return BadInput(f"{where}: not for an app", hint=REFUSED[setting])
+    from difflib import get_close_matches
+
+    close = get_close_matches(setting, [*properties.FORMS, *settings.TRANSLATED], n=1)
+    hint = f"did you mean {close[0]}?" if close else None
+    return BadInput(f"{where}: no setting of a unit that this version knows", hint=hint)
+
+
 def _last_wins(chosen: Sequence[Property]) -> list[Property]:
-    return list({name: (name, signature, value) for name, signature, value in chosen}.values())
+    """One of each name, the last one, but all parts of those that are added to."""
+    found: dict[str, Property] = {}
+    for name, signature, value in chosen:
+        before = found.get(name)
+        if before is not None and name in settings.ADDED:
+            value = _added(before[2], value)
+        found[name] = (name, signature, value)
+    return list(found.values())
+
+
+def _added(before: Any, value: Any) -> Any:
+    if isinstance(before, tuple):
+        return tuple([*old, *new] for old, new in zip(before, value, strict=True))
+    return [*before, *(each for each in value if each not in before)]

@@ -1,16 +1,15 @@
-"""Unit file settings as bus properties: names, D-Bus signatures, and how their values are written.
+"""Unit file settings as bus properties: other names there, and typed values.
 
-A pod file speaks as systemd's manual pages do (``MemoryMax = "512M"``, ``RestartSec = "5s"``); the
-bus wants other names and typed values. Which settings there are is data here; whether a value makes
-sense for a unit is systemd's own word, before anything starts.
+A pod file speaks as systemd's manual pages do (``MemoryMax = "512M"``, ``RestartSec = "5s"``).
+Whether a value makes sense for a unit is systemd's own word, before anything starts.
 """
 
 from __future__ import annotations
 
-import re
-
-from rktsd.appc.cursor import shown
 from rktsd.errors import BadInput
+from rktsd.systemd import lists, values
+from rktsd.systemd.settings import LIMITS, PASSED
+from rktsd.systemd.values import INFINITY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,196 +18,160 @@ if TYPE_CHECKING:
 
     from rktsd.systemd.bus import Property
 
-INFINITY = 2**64 - 1
+FORMS = {name: form for form, (_, names) in PASSED.items() for name in names.split()}
+LIMIT_FORMS = {name: form for form, names in LIMITS.items() for name in names.split()}
 
-_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
-_MICROSECONDS = {
-    "us": 1, "ms": 10**3, "": 10**6, "s": 10**6, "sec": 10**6, "m": 60 * 10**6, "min": 60 * 10**6,
-    "h": 3600 * 10**6, "hr": 3600 * 10**6, "d": 86400 * 10**6, "w": 7 * 86400 * 10**6,
+_LEVELS = {
+    "emerg": 0, "alert": 1, "crit": 2, "err": 3, "warning": 4, "notice": 5, "info": 6, "debug": 7,
 }  # fmt: skip
-_BOOLEANS = {
-    "yes": True, "true": True, "on": True, "1": True,
-    "no": False, "false": False, "off": False, "0": False,
+_FACILITIES = {
+    "kern": 0, "user": 1, "mail": 2, "daemon": 3, "auth": 4, "syslog": 5, "lpr": 6, "news": 7,
+    "uucp": 8, "cron": 9, "authpriv": 10, "ftp": 11, "local0": 16, "local1": 17, "local2": 18,
+    "local3": 19, "local4": 20, "local5": 21, "local6": 22, "local7": 23,
 }  # fmt: skip
-_TIMESPAN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
-
-# What may be said of an app's unit and of the pod's slice, by the form of the value.
-FORMS = {
-    "bytes": "MemoryMin MemoryLow MemoryHigh MemoryMax MemorySwapMax",
-    "limit-bytes": "LimitCORE LimitFSIZE LimitDATA LimitSTACK LimitRSS LimitMEMLOCK LimitAS"
-    " LimitMSGQUEUE",
-    "limit": "LimitNOFILE LimitNPROC LimitLOCKS LimitSIGPENDING",
-    "count": "TasksMax CPUWeight StartupCPUWeight IOWeight StartupIOWeight",
-    "quota": "CPUQuota",
-    "timespan": "RestartSec TimeoutStartSec TimeoutStopSec RuntimeMaxSec"
-    " StartLimitIntervalSec LogRateLimitIntervalSec",
-    "string": "Restart OOMPolicy Description",
-    "boolean": "CPUAccounting MemoryAccounting TasksAccounting IOAccounting IPAccounting"
-    " SyslogLevelPrefix",
-    "integer": "OOMScoreAdjust Nice",
-    "unsigned": "StartLimitBurst LogRateLimitBurst",
-    "strings": "Documentation",
-}
-
-LIMITS = frozenset((FORMS["limit-bytes"] + " " + FORMS["limit"]).split())
-
-# Settings of a service that a slice does not have.
-SERVICE_ONLY = frozenset(
-    name
-    for form in ("limit-bytes", "limit", "timespan", "integer", "unsigned")
-    for name in FORMS[form].split()
-) | {"Restart", "OOMPolicy", "SyslogLevelPrefix"}
-
-# What systemd calls otherwise on the bus.
-_BUS_NAMES = {
-    "CPUQuota": "CPUQuotaPerSecUSec",
-    "RestartSec": "RestartUSec",
-    "TimeoutStartSec": "TimeoutStartUSec",
-    "TimeoutStopSec": "TimeoutStopUSec",
-    "RuntimeMaxSec": "RuntimeMaxUSec",
-    "StartLimitIntervalSec": "StartLimitIntervalUSec",
-    "LogRateLimitIntervalSec": "LogRateLimitIntervalUSec",
+_WORDS = {
+    "cpu-policy": {"other": 0, "fifo": 1, "rr": 2, "batch": 3, "idle": 5},
+    "io-class": {"none": 0, "realtime": 1, "best-effort": 2, "idle": 3},
+    "numa-policy": {"default": 0, "preferred": 1, "bind": 2, "interleave": 3, "local": 4},
+    "log-level": _LEVELS,
+    "log-facility": _FACILITIES,
 }
 
 
 def known(setting: str) -> bool:
     """Whether ``convert`` can read a setting of that name."""
-    return any(setting in names.split() for names in FORMS.values())
+    return setting in FORMS
+
+
+def bus_name(setting: str) -> str:
+    """What a setting is called on the bus."""
+    if setting == "CPUQuota":
+        return "CPUQuotaPerSecUSec"
+    if setting.endswith("Sec") and not setting.endswith("NSec"):
+        return f"{setting.removesuffix('Sec')}USec"
+    return setting
 
 
 def convert(setting: str, value: object, where: str) -> list[Property]:
     """The bus properties of one setting of a unit. Raises BadInput naming ``where``.
 
-    ``setting`` is one of FORMS. A Limit…= becomes two properties, the hard and the soft one.
+    ``setting`` is one of PASSED.
     """
-    form = next(form for form, names in FORMS.items() if setting in names.split())
-    name = _BUS_NAMES.get(setting, setting)
-    return _READERS[form](name, value, where)
+    form, name = FORMS[setting], bus_name(setting)
+    if form in _WORDS:
+        return [(name, "i", values.one_of(value, where, _WORDS[form]))]
+    if form == "timeouts":
+        span = values.timespan(value, where)
+        return [("TimeoutStartUSec", "t", span), ("TimeoutStopUSec", "t", span)]
+    share = values.permyriad(value) if form in ("bytes", "tasks") else None
+    if share is not None:
+        return [(f"{name}Scale", "u", values.scaled(share))]
+    if form == "numbers" and value == "numa" and setting == "CPUAffinity":
+        return [("CPUAffinityFromNUMA", "b", True)]
+    return [(name, PASSED[form][0], _READERS[form](value, where))]
 
 
-def parse_bytes(value: object, where: str) -> int:
-    """Bytes as systemd writes them: ``512M``, ``infinity``. Raises BadInput."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if value == "infinity":
-        return INFINITY
-    match = re.fullmatch(r"([0-9]+)([KMGTP]?)", value) if isinstance(value, str) else None
-    if match is None:
-        raise BadInput(f'{where}: {shown(value)} is not a size such as "512M"')
-    return int(match[1]) * _BYTES[match[2]]
-
-
-def parse_timespan(value: object, where: str) -> int:
-    """Microseconds of ``5``, ``1.5``, ``1min 30s``, ``infinity``. Raises BadInput."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-        return int(value * 10**6)
-    if value == "infinity":
-        return INFINITY
-    total, position = 0.0, 0
-    text = value.rstrip() if isinstance(value, str) else ""
-    while position < len(text):
-        match = _TIMESPAN.match(text, position)
-        if match is None or match[2] not in _MICROSECONDS:
-            break
-        total += float(match[1]) * _MICROSECONDS[match[2]]
-        position = match.end()
-    if not text or position < len(text):
-        raise BadInput(f'{where}: {shown(value)} is not a time span such as "1min 30s"')
-    return int(total)
-
-
-def _bytes(name: str, value: object, where: str) -> list[Property]:
-    percent = re.fullmatch(r"([0-9]{1,3})%", value) if isinstance(value, str) else None
-    if percent and int(percent[1]) <= 100:
-        # A fraction of 2^32 - 1, as systemd takes relative sizes.
-        return [(f"{name}Scale", "u", int(percent[1]) * (2**32 - 1) // 100)]
-    return [(name, "t", parse_bytes(value, where))]
-
-
-def _both_limits(name: str, value: object, where: str, read: Callable[..., int]) -> list[Property]:
+def limit(setting: str, value: object, where: str) -> tuple[int, int]:
+    """Soft and hard value of a Limit…= (``1024``, ``1024:4096``). Raises BadInput."""
+    read = _LIMIT_READERS[LIMIT_FORMS[setting]]
     soft, _, hard = value.partition(":") if isinstance(value, str) else (value, "", "")
-    return [
-        (name, "t", read(hard or soft, where)),
-        (f"{name}Soft", "t", read(soft, where)),
-    ]
+    return read(soft, where), read(hard or soft, where)
 
 
-def _count_value(value: object, where: str) -> int:
-    if value == "infinity":
-        return INFINITY
-    number = int(value) if isinstance(value, str) and value.isdecimal() else value
-    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-        raise BadInput(f"{where}: {shown(value)} is not a whole number of 0 or more")
-    return number
+def _quota(value: object, where: str) -> int:
+    text = value.removesuffix("%") if isinstance(value, str) and value.endswith("%") else ""
+    try:
+        share = int(float(text) * 10**4)
+    except (ValueError, OverflowError):
+        share = 0
+    if share <= 0 or share >= 2**53:
+        from rktsd.appc.cursor import shown
 
-
-def _limit_bytes(name: str, value: object, where: str) -> list[Property]:
-    return _both_limits(name, value, where, parse_bytes)
-
-
-def _limit(name: str, value: object, where: str) -> list[Property]:
-    return _both_limits(name, value, where, _count_value)
-
-
-def _count(name: str, value: object, where: str) -> list[Property]:
-    return [(name, "t", _count_value(value, where))]
-
-
-def _quota(name: str, value: object, where: str) -> list[Property]:
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", value) if isinstance(value, str) else None
-    if match is None or not float(match[1]):
         raise BadInput(f'{where}: {shown(value)} is not a share such as "50%"')
-    return [(name, "t", int(float(match[1]) * 10**4))]
+    return share
 
 
-def _timespan(name: str, value: object, where: str) -> list[Property]:
-    return [(name, "t", parse_timespan(value, where))]
+def _cpu_weight(value: object, where: str) -> int:
+    return 0 if value == "idle" else values.count(value, where)
 
 
-def _string(name: str, value: object, where: str) -> list[Property]:
-    if not isinstance(value, str):
-        raise BadInput(f"{where}: {shown(value)} is not a string")
-    return [(name, "s", value)]
+def _unsigned(value: object, where: str) -> int:
+    return values.integer(value, where, low=0, high=2**32 - 1)
 
 
-def _boolean(name: str, value: object, where: str) -> list[Property]:
-    truth = value if isinstance(value, bool) else _BOOLEANS.get(str(value).lower())
-    if truth is None:
-        raise BadInput(f"{where}: {shown(value)} is not yes or no")
-    return [(name, "b", truth)]
+def _pressure(value: object, where: str) -> int:
+    share = values.permyriad(value)
+    if share is None:
+        from rktsd.appc.cursor import shown
+
+        raise BadInput(f'{where}: {shown(value)} is not a share such as "60%"')
+    return values.scaled(share)
 
 
-def _integer(name: str, value: object, where: str) -> list[Property]:
-    text = str(value)
-    if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]{1,9}", text):
-        raise BadInput(f"{where}: {shown(value)} is not a whole number")
-    return [(name, "i", int(text))]
+def _nanoseconds(value: object, where: str) -> int:
+    if isinstance(value, str) and value.endswith("ns"):
+        return values.count(value.removesuffix("ns").rstrip(), where)
+    if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
+        return values.count(value, where)
+    return values.timespan(value, where) * 1000
 
 
-def _unsigned(name: str, value: object, where: str) -> list[Property]:
-    number = _count_value(value, where)
-    if number >= 2**32:
-        raise BadInput(f"{where}: {shown(value)} is too large")
-    return [(name, "u", number)]
+def _limit_nice(value: object, where: str) -> int:
+    # "+5" and "-5" are nice levels, and the kernel counts from 20 down (getrlimit(2)).
+    if isinstance(value, str) and value[:1] in ("+", "-"):
+        return 20 - values.integer(value, where, low=-20, high=19)
+    return values.count(value, where)
 
 
-def _strings(name: str, value: object, where: str) -> list[Property]:
-    words: Any = value.split() if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise BadInput(f"{where}: {shown(value)} is not a list of strings")
-    return [(name, "as", words)]
+def _limit_seconds(value: object, where: str) -> int:
+    span = values.timespan(value, where)
+    return INFINITY if span == INFINITY else -(-span // 10**6)
 
 
-_READERS: dict[str, Callable[[str, object, str], list[Property]]] = {
-    "bytes": _bytes,
-    "limit-bytes": _limit_bytes,
-    "limit": _limit,
-    "count": _count,
+def _limit_microseconds(value: object, where: str) -> int:
+    if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()):
+        return values.count(value, where)
+    return values.timespan(value, where)
+
+
+_LIMIT_READERS: dict[str, Callable[[object, str], int]] = {
+    "limit-bytes": values.size,
+    "limit": values.count,
+    "limit-nice": _limit_nice,
+    "limit-seconds": _limit_seconds,
+    "limit-microseconds": _limit_microseconds,
+}
+
+_READERS: dict[str, Callable[[object, str], Any]] = {
+    "bytes": values.size,
+    "tasks": values.count,
+    "weight": values.count,
+    "cpu-weight": _cpu_weight,
     "quota": _quota,
-    "timespan": _timespan,
-    "string": _string,
-    "boolean": _boolean,
-    "integer": _integer,
+    "timespan": values.timespan,
+    "nanoseconds": _nanoseconds,
+    "boolean": values.boolean,
+    "string": values.text,
+    "integer": values.integer,
     "unsigned": _unsigned,
-    "strings": _strings,
+    "signal": values.signal,
+    "pressure": _pressure,
+    "numbers": values.numbers,
+    "words": values.words,
+    "set": values.allow_or_deny,
+    "coredump": lists.coredump_filter,
+    "statuses": lists.statuses,
+    "device": lists.devices,
+    "device-weight": lists.device_weights,
+    "device-rate": lists.device_rates,
+    "device-time": lists.device_times,
+    "addresses": lists.addresses,
+    "bind": lists.binds,
+    "pairs": lists.pairs,
+    "secrets": lists.secrets,
+    "encrypted-secrets": lists.encrypted_secrets,
+    "nft-sets": lists.nft_sets,
+    "patterns": lists.patterns,
+    "fields": lists.fields,
+    "files": lists.files,
 }

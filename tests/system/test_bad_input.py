@@ -23,7 +23,7 @@ BAD_FILES = {
         GOOD + 'mounts=[{volume="v", path="v"}]\n[[volume]]\nname = "v"\nkind = "empty"\n',
         '"v"',
     ),
-    "refused setting": (GOOD + '[app.systemd]\nUser = "nobody"\n', "app one: systemd.User"),
+    "refused setting": (GOOD + '[app.systemd]\nPAMName = "login"\n', "app one: systemd.PAMName"),
     "unknown setting": (GOOD + '[app.systemd]\nColour = "red"\n', "app one: systemd.Colour"),
     "value that systemd refuses": (
         GOOD + '[app.systemd]\nRestart = "sometimes"\n',

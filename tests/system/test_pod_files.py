@@ -6,7 +6,7 @@ import json
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import SERVE, app
+from tests.system.pods import SERVE, app, eventually
 
 # Not the times of directories: SQLite makes and removes files of its own while it reads.
 TRACES = (
@@ -58,3 +58,19 @@ def test_units_of_an_image_that_is_not_stored(pod_box: Box, make_pod: MakePod) -
     assert done.returncode == 254
     said = "image 'docker://example.com/none' is not in the store (rkt fetch it first)"
     assert done.stderr == f"units: {pod.file}: app one: {said}\n"
+
+
+def test_mounts_and_ports_as_docker_users_write_them(pod_box: Box, make_pod: MakePod) -> None:
+    script = (
+        "trap 'exit 0' TERM; httpd -f -p 80 -h /data & echo x >/data/x || echo ro; echo ready; wait"
+    )
+    short = 'mounts = ["/usr/lib/rkt:/data:ro", "/scratch"]\nports = ["127.0.0.1:8081:80"]\n'
+    pod = make_pod("short", app("one", script, extra=short))
+    pod.start()
+    assert "ro" in pod.messages("RKT_POD=short")
+    ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8081/pod-reap').status)"
+    eventually(lambda: pod_box.run(["python3", "-c", ask]).stdout == "200\n", "the port answers")
+    pod.stop()
+    pod.write(pod_box.read(pod.file).replace("/usr/lib/rkt:", "/nowhere:"))
+    assert pod.systemctl("start").returncode != 0
+    assert pod.errors()[-1] == "pod short: volume one-0: /nowhere does not exist"

@@ -74,8 +74,12 @@ def test_unsigned_files_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "table", "message"),
     [
-        ("app", 'User = "www"', "app front: systemd.User: not for an app (use the field user)"),
-        ("app", "Colour = 1", "app front: systemd.Colour: unknown"),
+        (
+            "app",
+            'PAMName = "www"',
+            "app front: systemd.PAMName: not for an app (use the field user)",
+        ),
+        ("app", "Colour = 1", "app front: systemd.Colour: no setting of a unit"),
         ("app", 'RestartSec = "soon"', 'app front: systemd.RestartSec: "soon" is not a time span'),
         ("app", "LimitNOFILE = true", "app front: systemd.LimitNOFILE: true is not a whole number"),
         ("pod", "Nice = 5", "systemd.Nice: not a setting of a slice"),

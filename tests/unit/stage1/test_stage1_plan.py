@@ -186,6 +186,44 @@ def _systemd_settings() -> PodPlan:
     return plan(_pod(apps, systemd={"TasksMax": 100}, on_app_failure="continue"), apps)
 
 
+def _settings_of_every_kind() -> PodPlan:
+    settings = {
+        "After": "postgresql.service",
+        "CPUAffinity": "0-1,9",
+        "CPUWeight": "idle",
+        "DeviceAllow": "/dev/fuse rw",
+        "IOReadBandwidthMax": "/dev/sda 5M",
+        "IPAddressAllow": "localhost",
+        "LimitNICE": "+5",
+        "LogExtraFields": "SHOP=front",
+        "LogLevelMax": "notice",
+        "RestrictAddressFamilies": "~AF_PACKET",
+        "SocketBindAllow": "tcp:80",
+        "SuccessExitStatus": "3 TEMPFAIL SIGKILL",
+        "TimeoutSec": "1min",
+    }
+    apps = [_facts(systemd=settings)]
+    slice = {"MemoryHigh": "12.5%", "AllowedCPUs": "0-3", "ManagedOOMSwap": "kill"}
+    return plan(_pod(apps, systemd=slice), apps)
+
+
+def _readiness() -> PodPlan:
+    app = replace(APP, user="1000", group="1000")
+    apps = [
+        _facts("told", systemd={"Type": "notify"}),
+        _facts("watched", app, uid=1000, gid=1000, systemd={"WatchdogSec": "10s"}),
+        _facts("once", systemd={"Type": "oneshot"}),
+        _facts(
+            "low-port",
+            app,
+            uid=1000,
+            gid=1000,
+            systemd={"AmbientCapabilities": "net_bind_service"},
+        ),
+    ]
+    return plan(_pod(apps), apps)
+
+
 def _oci_image() -> PodPlan:
     app = replace(APP, mount_points=(MountPoint("volume-data", "/data"),))
     layers = tuple(f"/var/lib/rkt/cas/layers/sha256-{name}" for name in ("top", "middle", "base"))
@@ -242,6 +280,8 @@ CASES = {
     "volumes": _volumes,
     "more-volumes": _more_volumes,
     "systemd-settings": _systemd_settings,
+    "settings-of-every-kind": _settings_of_every_kind,
+    "readiness": _readiness,
     "oci-image": _oci_image,
     "names": _names,
     "read-only-root": _read_only_root,
@@ -307,7 +347,37 @@ REFUSED: list[tuple[dict[str, Any], type[RktError], str]] = [
     (
         {"systemd": {"MemoryMaxx": "1G"}},
         BadInput,
-        "app nginx: systemd.MemoryMaxx: unknown, or not passed on by this version",
+        "app nginx: systemd.MemoryMaxx: no setting of a unit that this version knows"
+        " (did you mean MemoryMax?)",
+    ),
+    (
+        {"systemd": {"ProtectSystem": "full"}},
+        BadInput,
+        "app nginx: systemd.ProtectSystem: not for an app (use the field read-only-root and"
+        " volumes)",
+    ),
+    (
+        {"systemd": {"WatchdogSec": 5}},
+        BadInput,
+        "app nginx: systemd.WatchdogSec: an app of user 0 could tell systemd of a main process"
+        " that is not its own, and have it killed (give it another user, or trust it:"
+        ' NotifyAccess = "all")',
+    ),
+    (
+        {"systemd": {"WatchdogSec": 5, "NotifyAccess": "main"}},
+        BadInput,
+        "app nginx: systemd.NotifyAccess: the watchdog needs exec or all",
+    ),
+    (
+        {"systemd": {"Type": "forking"}},
+        BadInput,
+        'app nginx: systemd.Type: "forking" is not one of exec, simple, notify, oneshot',
+    ),
+    (
+        {"systemd": {"AmbientCapabilities": "CAP_SYS_ADMIN"}},
+        BadInput,
+        "app nginx: systemd.AmbientCapabilities: CAP_SYS_ADMIN is not among the capabilities that"
+        " the app keeps (capabilities-retain)",
     ),
     (
         {"systemd": {"RestartSec": "soon"}},
