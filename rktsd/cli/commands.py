@@ -269,10 +269,15 @@ COMMANDS: dict[str, Command] = {
     "trust": Command(
         "trusting",
         "trust",
-        "Trust keys to sign images",
-        "--prefix=PREFIX|--root [FILE|URL...]",
+        "Trust keys to sign images, list and remove them",
+        "--prefix=PREFIX|--root [FILE|URL...|--remove FINGERPRINT...], or --list",
         flags.TRUST,
-        examples=("trust --prefix=example.com", "trust --root ./key.asc"),
+        examples=(
+            "trust --prefix=example.com",
+            "trust --root ./key.asc",
+            "trust --list",
+            "trust --remove --prefix=example.com 7A821D9426CD4977",
+        ),
     ),
     "version": Command(
         "version", "version", "Print versions and features", "", examples=("version",)

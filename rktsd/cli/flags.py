@@ -197,6 +197,10 @@ TRUST = (
     Flag("root", help="for all images"),
     Flag("skip-fingerprint-review", help="do not ask"),
     Flag("insecure-allow-http", help="take keys over http too"),
+    Flag("list", help="list the keys instead; with --prefix, those for images of that name"),
+    Flag("remove", help="trust the keys with these fingerprints no longer"),
+    _NO_LEGEND,
+    _FORMAT,
 )
 IMAGE_LIST = (
     _value(

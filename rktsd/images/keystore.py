@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from rktsd.errors import RktError, TrustError
-from rktsd.host.files import read_limited, write_atomic
+from rktsd.errors import RktError, StoreError, TrustError
+from rktsd.host.files import read_limited, sync_directory, write_atomic
 from rktsd.images.discovery import prefixes
 from rktsd.paths import Paths
 
@@ -38,22 +38,36 @@ class TrustedKey(NamedTuple):
 
 def trusted_keys(paths: Paths, name: str | None = None) -> tuple[TrustedKey, ...]:
     """The keys trusted for the image ``name``; for None, all keys there are for any image."""
+    return _key_files(paths, name)[0]
+
+
+def masked_keys(paths: Paths, name: str | None = None) -> tuple[TrustedKey, ...]:
+    """The keys that ``trusted_keys`` would have, were it not for an empty file."""
+    return _key_files(paths, name)[1]
+
+
+def _key_files(
+    paths: Paths, name: str | None
+) -> tuple[tuple[TrustedKey, ...], tuple[TrustedKey, ...]]:
     wanted = None if name is None else set(prefixes(name))
     found: dict[tuple[str | None, str], TrustedKey] = {}
+    masked: dict[tuple[str | None, str], TrustedKey] = {}
     for directory in paths.config_dirs():
         for key in _keys_below(f"{directory}/trustedkeys"):
             if key.prefix is not None and wanted is not None and key.prefix not in wanted:
                 continue
-            if os.path.getsize(key.path) == 0:
-                found.pop((key.prefix, key.fingerprint), None)
-            else:
-                found[key.prefix, key.fingerprint] = key
-    return tuple(found.values())
+            place = key.prefix, key.fingerprint
+            if os.path.getsize(key.path):
+                found[place] = key
+                masked.pop(place, None)
+            elif place in found:
+                masked[place] = found.pop(place)
+    return tuple(found.values()), tuple(masked.values())
 
 
 def ring_of(keys: Iterable[TrustedKey]) -> Mapping[str, bytes]:
     """The keys' packets by fingerprint. Raises TrustError for a file that holds another key."""
-    return {key.fingerprint: _read(key) for key in keys}
+    return {key.fingerprint: packets_of(key) for key in keys}
 
 
 def ring_of_files(paths: Iterable[str]) -> Mapping[str, bytes]:
@@ -72,7 +86,7 @@ def trusted_prefixes(paths: Paths, key_id: str) -> list[str]:
     found = set()
     for key in trusted_keys(paths):
         try:
-            ids = _fingerprints(_read(key), key.path)
+            ids = _fingerprints(packets_of(key), key.path)
         except RktError:
             continue
         if key.prefix and any(each.endswith(key_id.lower()) for each in ids):
@@ -94,6 +108,45 @@ def add_key(paths: Paths, armored: str, *, fingerprint: str, prefix: str | None)
     path = f"{directory}/{fingerprint.lower()}"
     write_atomic(path, armored)
     return path
+
+
+def remove_key(paths: Paths, key: TrustedKey) -> list[tuple[str, bool]]:
+    """Trust ``key`` no longer, wherever it lies: the paths, and whether an empty file is there now.
+
+    A key of the system's configuration, which is not ours to remove, is masked. Raises StoreError.
+    """
+    done = []
+    place = "root.d" if key.prefix is None else f"prefix.d/{key.prefix}"
+    mask = f"{paths.local_config}/trustedkeys/{place}/{key.fingerprint}"
+    try:
+        while found := _same(key, trusted_keys(paths)):
+            if found.path.startswith(f"{paths.system_config}/"):
+                os.makedirs(os.path.dirname(mask), mode=0o755, exist_ok=True)
+                write_atomic(mask, "")
+                done.append((mask, True))
+            else:
+                os.unlink(found.path)
+                sync_directory(os.path.dirname(found.path))
+                _remove_empty(os.path.dirname(found.path))
+                done.append((found.path, False))
+    except OSError as error:
+        raise StoreError(f"cannot remove {error.filename}: {error.strerror}") from error
+    return done
+
+
+def _same(key: TrustedKey, keys: Iterable[TrustedKey]) -> TrustedKey | None:
+    here = key.prefix, key.fingerprint
+    return next((each for each in keys if (each.prefix, each.fingerprint) == here), None)
+
+
+def _remove_empty(directory: str) -> None:
+    """``directory`` and what of its prefix is empty now, up to root.d or prefix.d."""
+    while os.path.basename(directory) not in ("root.d", "prefix.d"):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            return
+        directory = os.path.dirname(directory)
 
 
 def dearmor(data: bytes, source: str) -> bytes:
@@ -151,7 +204,8 @@ def _fingerprints(packets: bytes, source: str) -> list[str]:
     return [_fingerprint(body) for tag, body, _ in _packets(packets, source) if tag in (6, 14)]
 
 
-def _read(key: TrustedKey) -> bytes:
+def packets_of(key: TrustedKey) -> bytes:
+    """The packets of a trusted key. Raises TrustError for a file that holds another one."""
     data = read_limited(key.path, KEY_LIMIT)
     fingerprint, packets = first_key(dearmor(data, key.path), key.path)
     if fingerprint != key.fingerprint:

@@ -34,6 +34,11 @@ class Key(NamedTuple):
     armored: str
     source: str
 
+    @property
+    def expired(self) -> bool:
+        """Whether it has expired by now."""
+        return self.expires is not None and self.expires < time.time()
+
     def describe(self, prefix: str | None) -> str:
         """What is shown for review, several lines."""
         lines = [
@@ -75,7 +80,7 @@ def trust(
         keys = [key for source in sources for key in read_keys(_get(client, source), source)]
     written = []
     for key in keys:
-        if key.revoked or (key.expires is not None and key.expires < time.time()):
+        if key.revoked or key.expired:
             state = "is revoked" if key.revoked else "has expired"
             raise TrustError(f"{key.source}: the key {key.fingerprint} {state}")
         if not confirm(key):
@@ -94,20 +99,35 @@ def read_keys(data: bytes, source: str) -> list[Key]:
     with _home() as gpg:
         gpg.import_keys(data)
         found = [
-            Key(
-                fingerprint=str(each["fingerprint"]).lower(),
-                user_ids=tuple(printable(str(user_id)) for user_id in each["uids"]),
-                subkeys=tuple(str(subkey[2]).lower() for subkey in each["subkeys"]),
-                expires=int(each["expires"]) if each["expires"] else None,
-                revoked="r" in each["trust"],
-                armored=str(gpg.export_keys(each["fingerprint"])),
-                source=source,
-            )
-            for each in gpg.list_keys()
+            key._replace(armored=str(gpg.export_keys(key.fingerprint)))
+            for key in _listed(gpg, source)
         ]
     if not found or not all(key.armored for key in found):
         raise BadInput(f"{source}: holds no OpenPGP public key")
     return found
+
+
+def look_at(packets: bytes) -> dict[str, Key]:
+    """The public keys in ``packets`` by fingerprint, without their armored form."""
+    with _home() as gpg:
+        if packets:
+            gpg.import_keys(packets)
+        return {key.fingerprint: key for key in _listed(gpg, "")}
+
+
+def _listed(gpg: gnupg.GPG, source: str) -> list[Key]:
+    return [
+        Key(
+            fingerprint=str(each["fingerprint"]).lower(),
+            user_ids=tuple(printable(str(user_id)) for user_id in each["uids"]),
+            subkeys=tuple(str(subkey[2]).lower() for subkey in each["subkeys"]),
+            expires=int(each["expires"]) if each["expires"] else None,
+            revoked="r" in each["trust"],
+            armored="",
+            source=source,
+        )
+        for each in gpg.list_keys()
+    ]
 
 
 def _get(client: Client, source: str) -> bytes:

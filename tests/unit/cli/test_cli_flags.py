@@ -40,7 +40,7 @@ RKT_1_30 = {
     "stop": "force uuid-file",
     "rm": "uuid-file",
     "gc": "grace-period expire-prepared mark-only",
-    "trust": "prefix root skip-fingerprint-review insecure-allow-http",
+    "trust": "prefix root skip-fingerprint-review insecure-allow-http list remove format no-legend",
     "cat-manifest": "uuid-file pretty-print",
     "image list": "fields sort order full no-legend format",
     "image rm": "",
