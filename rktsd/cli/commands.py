@@ -146,9 +146,10 @@ COMMANDS: dict[str, Command] = {
     "image verify": Command(
         "verifying",
         "verify",
-        "Check stored images against their archives, and repair them",
-        "IMAGE...",
-        examples=("image verify example.com/web",),
+        "Check stored images to the last byte, and repair them",
+        "[IMAGE...]",
+        flags.IMAGE_VERIFY,
+        examples=("image verify", "image verify --fetch example.com/web"),
         root=True,
     ),
     "list": Command(

@@ -250,6 +250,10 @@ _MANIFEST = (
     _value("oom-score-adj", "NUMBER", "how soon it is killed without memory, -1000 to 1000"),
     _value("owner", "UID[:GID]", "give every file of the image this owner"),
 )
+IMAGE_VERIFY = (
+    Flag("fetch", help="get what is damaged or missing again, from where it came"),
+    _FORMAT,
+)
 IMAGE_BUILD = (
     *_MANIFEST,
     _value("compression", "FORMAT", "gzip, bzip2, xz or none (gzip)"),

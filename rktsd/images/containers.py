@@ -144,7 +144,7 @@ def fetch_layout(reference: Reference, job: Job) -> ImageRecord:
 
 def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin) -> ImageRecord:
     wanted = origin.platform or host_platform()
-    manifest, descriptor, sure = _manifest(source, top, data, wanted=wanted, where=origin.where)
+    manifest, descriptor, sure = find_manifest(source, top, data, wanted=wanted, where=origin.where)
     digests = tuple(dict.fromkeys(f"sha256:{sha256(x).hexdigest()}" for x in (data, manifest)))
     verified_by = origin.vouched(digests)
     image = oci.read_manifest(manifest, origin.where)
@@ -190,7 +190,7 @@ def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin
     return job.store.add_image(record, dumps(image_manifest_json(appc)).encode(), extra=extra)
 
 
-def _manifest(
+def find_manifest(
     source: Source, top: Descriptor, data: bytes, *, wanted: Platform, where: str
 ) -> Manifest:
     """Follow indexes to the manifest of the image for ``wanted``. Raises FetchError."""

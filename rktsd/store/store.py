@@ -340,6 +340,23 @@ class Store:
                 os.unlink(path)
         return self.blob_path(digest)
 
+    def add_archive(self, path: str, image_id: str) -> None:
+        """Move the file ``path`` into the store as the archive of an ACI that is stored.
+
+        Raises TrustError or BadInput when it is not, StoreError.
+        """
+        from rktsd.store.archives import archive_id
+
+        with self.temporary("blob") as blob, _writing(self.root):
+            take(self.root, path, blob)
+            if archive_id(blob) != image_id:
+                raise TrustError(f"{path}: not the archive of image {image_id}")
+            with open(blob, "rb") as file:
+                os.fsync(file.fileno())
+            with self.shared():
+                self.image(image_id)
+                self._place_blob(blob, f"{image_id}.aci")
+
     def blob_path(self, digest: str) -> str:
         """Where the blob with ``digest`` lies or would lie; also for the ``blobs`` of a record."""
         return f"{self.root}/blobs/{blob_name(digest)}"
@@ -371,6 +388,11 @@ class Store:
             if self._claims.release(names):
                 self.close()
         return stored
+
+    def renew(self, record: ImageRecord, documents: Mapping[str, bytes]) -> None:
+        """Put documents of a stored image in the place of those beside it. Raises StoreError."""
+        with self.shared(), _writing(self.root):
+            self._put(self.image(record.id), documents)
 
     def images(self) -> list[ImageRecord]:
         """Every image, newest import first."""

@@ -6,11 +6,11 @@ import itertools
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from rktsd.errors import NotFound, StoreError, TrustError
-from rktsd.store.compose import compose, parts_from_json
+from rktsd.errors import BadInput, NotFound, StoreError, TrustError
+from rktsd.store.compose import compose, composed_name, parts_from_json
 from rktsd.store.merge import Entry, opened, order, walk
 from rktsd.store.records import UNLIMITED, ImageRecord, Part, layer_name
 from rktsd.store.store import Store
@@ -19,11 +19,20 @@ _SHOWN = 5
 _PIECE = 1 << 20
 
 
-class Archive(NamedTuple):
-    """What a layer was unpacked from: ``kind`` as ``rktsd.store.unpack`` takes it."""
+class Maker(NamedTuple):
+    """What a layer is made of: ``archives`` are paths, ``make`` fills an empty directory with it.
 
-    path: str
-    kind: str
+    ``make`` returns the bytes of content, and raises BadInput or TrustError for an archive that is
+    damaged.
+    """
+
+    archives: tuple[str, ...]
+    make: Callable[[str], int]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The archives that are not in the store."""
+        return tuple(path for path in self.archives if not os.path.isfile(path))
 
 
 class Verdict(NamedTuple):
@@ -45,71 +54,84 @@ def verify(store: Store, record: ImageRecord) -> Iterator[Verdict]:
     keep it until they end. Raises TrustError or BadInput when an archive is damaged: then nothing
     is replaced. Raises StoreError.
     """
-    known = _archives(store, record)
-    parts = _parts(store, record)
+    known = makers(store, [record])
     for layer in record.layers:
-        archive = known.get(layer)
-        if parts:
-            archives = [store.blob_path(f"{part.image}.aci") for part in parts]
-            if all(map(os.path.isfile, archives)):
-                made = functools.partial(compose, store, parts)
-                yield Verdict(layer, archives[0], _check(store, layer, made))
-                continue
-        if archive is None or not os.path.isfile(archive.path):
+        maker = known.get(layer)
+        if maker is None or maker.missing:
             yield Verdict(layer, None, ())
+        else:
+            yield Verdict(layer, maker.archives[0], check_layer(store, layer, maker))
+
+
+def makers(store: Store, records: Iterable[ImageRecord]) -> dict[str, Maker]:
+    """How the layers of images are made, whether their archives are stored or not."""
+    found: dict[str, Maker] = {}
+    for record in records:
+        if record.kind != "aci":
+            found |= _oci(store, record)
             continue
-        made = functools.partial(_unpack, layer, archive)
-        yield Verdict(layer, archive.path, _check(store, layer, made))
+        for layer in record.layers:
+            path = store.blob_path(f"{layer}.aci")
+            # A composed layer is not one of an archive; its own image says how it is made.
+            found.setdefault(layer, Maker((path,), functools.partial(_unpack, layer, path, "aci")))
+        parts = _parts(store, record)
+        if parts:
+            paths = tuple(store.blob_path(f"{part.image}.aci") for part in parts)
+            make = functools.partial(compose, store, parts)
+            found[composed_name(parts)] = Maker(paths, make)
+    return found
 
 
 def _parts(store: Store, record: ImageRecord) -> tuple[Part, ...]:
     """What the layer of an image with a pathWhitelist is composed of."""
     try:
         return parts_from_json(store.manifest_bytes(record.id, extra="parts"))
-    except NotFound:
+    except (NotFound, BadInput):
         return ()
 
 
-def _archives(store: Store, record: ImageRecord) -> dict[str, Archive]:
-    """The archives of the layers, whether they are stored or not."""
-    if record.kind == "aci":
-        return {x: Archive(store.blob_path(f"{x}.aci"), "aci") for x in record.layers}
+def _oci(store: Store, record: ImageRecord) -> dict[str, Maker]:
     try:
         manifest = json.loads(store.manifest_bytes(record.id, extra="oci-manifest"))
         config = json.loads(store.manifest_bytes(record.id, extra="oci-config"))
         digests = [layer["digest"] for layer in manifest["layers"]]
         diff_ids = config["rootfs"]["diff_ids"]
-    except (NotFound, KeyError, TypeError, ValueError):
+        pairs = [(layer_name(x), y) for x, y in zip(diff_ids, digests, strict=True)]
+    except (NotFound, BadInput, KeyError, TypeError, ValueError, AttributeError):
         return {}
-    return {
-        layer_name(diff_id): Archive(store.blob_path(digest), "oci")
-        for diff_id, digest in zip(diff_ids, digests, strict=False)
-        if digest in record.blobs
-    }
+    found = {}
+    for layer, digest in pairs:
+        if digest in record.blobs:
+            path = store.blob_path(digest)
+            found[layer] = Maker((path,), functools.partial(_unpack, layer, path, "oci"))
+    return found
 
 
-def _check(store: Store, layer: str, make: Callable[[str], int]) -> tuple[str, ...]:
-    """Compare a layer with what ``make`` makes, and replace it if it differs."""
+def check_layer(store: Store, layer: str, maker: Maker) -> tuple[str, ...]:
+    """Compare a layer with what its maker makes, and replace it if it differs: the differences.
+
+    Raises TrustError, BadInput and StoreError, the layer is as it was then.
+    """
     store.claim(layer)
     with store.temporary("root") as root:
         try:
             os.mkdir(root, 0o755)
         except OSError as error:
             raise StoreError(f"cannot write {root}: {error.strerror}") from error
-        size = make(root)
+        size = maker.make(root)
         found = differences(store.layer_path(layer), root)
         if found:
             store.replace_layer(root, layer, size=size)
     return found
 
 
-def _unpack(layer: str, archive: Archive, root: str) -> int:
+def _unpack(layer: str, archive: str, kind: str, root: str) -> int:
     from rktsd.store.unpack import unpack
 
     algorithm, expected = layer.split("-")
-    unpacked = unpack(archive.path, root, kind=archive.kind, digest=algorithm, limits=UNLIMITED)
+    unpacked = unpack(archive, root, kind=kind, digest=algorithm, limits=UNLIMITED)
     if unpacked.digest[: len(expected)] != expected:
-        raise TrustError(f"{archive.path}: damaged: it is not the archive of layer {layer}")
+        raise TrustError(f"{archive}: damaged: it is not the archive of layer {layer}")
     return unpacked.content
 
 

@@ -49,7 +49,7 @@ RKT_1_30 = {
     "image extract": "rootfs-only overwrite",
     "image gc": "grace-period keep",
     "image inspect": "format",
-    "image verify": "",
+    "image verify": "fetch format",
     "image render": "rootfs-only overwrite",
     "version": "",
 }
