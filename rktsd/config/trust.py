@@ -15,7 +15,7 @@ NAME = "trust.toml"
 HUB = "docker.io"
 DOCKER = "docker"
 FILES = ("oci", "oci-archive", "docker-archive")
-KEYS = ("require", "keys", "lookaside", "signed-as", "any-tag")
+KEYS = ("require", "keys", "lookaside", "signed-as", "any-tag", "nameless")
 _HOST = re.compile(r"(?:\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::[0-9]+)?\Z")
 _WILDCARD = re.compile(r"\*\.[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?\Z")
 _BELOW = re.compile(
@@ -41,7 +41,8 @@ class Rule:
 
     ``keys`` are paths of key files; none with GPG means the keys of ``rkt trust``. ``lookaside`` is
     where GPG signatures are. ``signed_as`` stands in signatures in place of ``scope``; with
-    ``any_tag`` a signature of another tag of the repository will do.
+    ``any_tag`` a signature of another tag of the repository will do, with ``nameless`` one without
+    any name.
     """
 
     require: Require
@@ -51,6 +52,7 @@ class Rule:
     lookaside: str | None = None
     signed_as: str | None = None
     any_tag: bool = False
+    nameless: bool = False
 
 
 # What holds where no file says otherwise.
@@ -140,10 +142,9 @@ def _rule(table: Cursor, scope: str) -> Rule:
         if key not in KEYS:
             raise place.problem("unknown setting", hint=f"there are {', '.join(KEYS)}")
     require = Require(table.get("require").one_of(*Require))
-    signed = require in (Require.GPG, Require.SIGSTORE)
+    only = {"lookaside": (Require.GPG,), "nameless": (Require.SIGSTORE,)}
     for key in KEYS[1:]:
-        wanted = require is Require.GPG if key == "lookaside" else signed
-        if table.get(key).given and not wanted:
+        if table.get(key).given and require not in only.get(key, (Require.GPG, Require.SIGSTORE)):
             raise table.get(key).problem(f'has no meaning with require = "{require}"')
     return Rule(
         require,
@@ -153,6 +154,7 @@ def _rule(table: Cursor, scope: str) -> Rule:
         _lookaside(table.get("lookaside")) if require is Require.GPG else None,
         _signed_as(table.get("signed-as"), scope),
         table.get("any-tag").boolean(),
+        table.get("nameless").boolean(),
     )
 
 

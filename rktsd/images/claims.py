@@ -19,13 +19,14 @@ CLAIM_LIMIT = 64 << 10
 class Wanted(NamedTuple):
     """What has to be claimed: one of ``digests`` (``sha256:HEX``), the top one first, and the name.
 
-    ``tag`` None takes every tag; ``untagged`` takes names without one.
+    ``tag`` None takes every tag; ``untagged`` takes names without one, ``nameless`` none at all.
     """
 
     digests: tuple[str, ...]
     repository: str
     tag: str | None
     untagged: bool
+    nameless: bool = False
 
     @property
     def name(self) -> str:
@@ -54,7 +55,7 @@ def wanted(name: DockerName, rule: Rule, *, digests: tuple[str, ...], untagged: 
     if rule.signed_as is not None:
         repository = f"{rule.signed_as}{repository.removeprefix(rule.scope)}"
     tag = None if rule.any_tag or name.digest else name.version
-    return Wanted(digests, repository, tag, untagged or tag is None)
+    return Wanted(digests, repository, tag, untagged or tag is None, rule.nameless)
 
 
 def check_claim(data: bytes, source: str, *, kinds: tuple[str, ...], wanted: Wanted) -> None:

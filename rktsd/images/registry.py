@@ -29,6 +29,7 @@ from rktsd.images.references import DockerName
 MANIFEST_LIMIT = 4 << 20
 CONFIG_LIMIT = 4 << 20
 _TOLD = frozenset({401, 403, 404})
+_NO_REFERRERS = frozenset({200, 400, 404, 405, 406, 501})
 Result = TypeVar("Result")
 
 
@@ -112,7 +113,11 @@ class Registry:
             return self.tagged(digest.replace(":", "-", 1))
 
     def _document(self, place: "_Place", relative: str) -> bytes:
-        with self._get(place, relative, manifest=True) as answer:
+        """What registries say that never heard of referrers counts as their absence."""
+        accept = _NO_REFERRERS if relative.startswith("referrers/") else frozenset({200})
+        with self._get(place, relative, manifest=True, accept=accept) as answer:
+            if answer.status != 200:
+                raise Absent(f"{answer.url}: {answer.said}")
             return answer.read(MANIFEST_LIMIT)
 
     def read(self, descriptor: Descriptor, *, beside: bool = False) -> bytes:

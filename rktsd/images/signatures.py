@@ -138,7 +138,7 @@ def _judge(
     command = ["gpgv", "--homedir", directory, "--status-fd", "1", "--keyring", place]
     if content:
         # What is packed into a message may be larger than any disk.
-        limit = ["prlimit", f"--fsize={MESSAGE_LIMIT}", "--core=0", "--"]
+        limit = ["prlimit", f"--fsize={MESSAGE_LIMIT}", "--cpu=60", "--core=0", "--"]
         command = [*limit, *command, "--output", content]
     done = run([*command, "--", *map(os.path.abspath, files)], check=False)
     text = done.stdout.decode(errors="replace")

@@ -1,20 +1,22 @@
 """Signatures that cosign keeps in the registry, by public keys that the administrator names.
 
 Of the manifest ``sha256:HEX`` they are layers of the manifest tagged ``sha256-HEX.sig``, or of one
-that refers to it (cosign's OCI 1.1 mode). Each layer is a claim, its signature an annotation.
+that refers to it (cosign's OCI 1.1 mode). Each layer is a claim, its signature an annotation; or it
+is a bundle of both.
 """
 
 import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from rktsd.appc.cursor import Cursor, decode_json
 from rktsd.errors import Absent, BadInput, FetchError, TrustError
 from rktsd.host.files import read_limited
 from rktsd.host.process import run
+from rktsd.images import bundles
 from rktsd.images.claims import CLAIM_LIMIT, COSIGN_TYPE, GPG_TYPE, Vouched, Wanted, check_claim
 from rktsd.images.digests import read_descriptor
 from rktsd.images.registry import Registry
@@ -23,6 +25,7 @@ MAX_SIGNATURES = 32
 KEY_LIMIT = 64 << 10
 CLAIM = "application/vnd.dev.cosign.simplesigning.v1+json"
 ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"
+EMPTY = "application/vnd.oci.empty.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
 _PEM = re.compile(
     rb"-----BEGIN PUBLIC KEY-----\s+(?P<body>[A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----\s*\Z"
@@ -40,10 +43,18 @@ class PublicKey(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A claim, not verified, and the signature that comes with it."""
+    """A layer and what is in it: a claim, or a bundle."""
 
-    claim: bytes
+    place: Cursor
+    content: bytes
+
+
+class Signed(NamedTuple):
+    """What was signed, not verified; ``check`` says whether it is what is wanted."""
+
+    data: bytes
     signature: bytes
+    check: Callable[[Wanted], None]
 
 
 class Attached:
@@ -81,9 +92,13 @@ class Attached:
 
         ``directory`` is to work in. Raises TrustError beginning with ``source``.
         """
+        try:
+            signed = _signed(found, source)
+        except BadInput as error:
+            raise TrustError(str(error)) from error
         for key in self._keys:
-            if _signed_by(key, found, directory):
-                check_claim(found.claim, source, kinds=(COSIGN_TYPE, GPG_TYPE), wanted=wanted)
+            if _signed_by(key, signed, directory):
+                signed.check(wanted)
                 return Vouched(f"sigstore:{key.digest}", f"key {key.path}")
         names = " or ".join(key.path for key in self._keys)
         raise TrustError(f"{source}: not signed by the key {names}")
@@ -93,25 +108,57 @@ class Attached:
             index = decode_json(self._registry.referrers(digest), f"{self._where}: referrers")
         except Absent:
             return
-        for place in index.get("manifests").elements()[:MAX_SIGNATURES]:
-            if place.get("artifactType").value == ARTIFACT:
-                descriptor = read_descriptor(place)
-                manifest = self._registry.read(descriptor, beside=True)
-                yield from self._layers(manifest, descriptor.digest)
+        places = [
+            place
+            for place in index.get("manifests").elements()
+            if _is_artifact(place.get("artifactType").value)
+        ]
+        for place in places[:MAX_SIGNATURES]:
+            descriptor = read_descriptor(place)
+            manifest = self._registry.read(descriptor, beside=True)
+            yield from self._layers(manifest, descriptor.digest)
 
     def _layers(self, manifest: bytes, name: str) -> Iterator[tuple[str, Found]]:
         document = decode_json(manifest, f"{self._where}: {name}")
         places = [
             place
             for place in document.get("layers").elements()
-            if place.get("mediaType").value == CLAIM
+            if place.get("mediaType").value == CLAIM or _is_bundle(place.get("mediaType").value)
         ]
         for number, place in enumerate(places[:MAX_SIGNATURES], 1):
             descriptor = read_descriptor(place)
             if descriptor.size > CLAIM_LIMIT:
                 raise place.problem(f"larger than {CLAIM_LIMIT} bytes")
-            claim = self._registry.read(descriptor, beside=True)
-            yield f"{name}: signature {number}", Found(claim, _signature(place))
+            content = self._registry.read(descriptor, beside=True)
+            yield f"{name}: signature {number}", Found(place, content)
+
+
+def _is_artifact(kind: object) -> bool:
+    """In some lists cosign's bundles are of the type of their configuration, which is empty."""
+    return kind in (ARTIFACT, EMPTY) or _is_bundle(kind)
+
+
+def _is_bundle(kind: object) -> bool:
+    return isinstance(kind, str) and kind.startswith(bundles.MEDIA_TYPE)
+
+
+def _signed(found: Found, source: str) -> Signed:
+    """Raises BadInput."""
+    if _is_bundle(found.place.get("mediaType").value):
+        envelope = bundles.read_bundle(found.content, source)
+        statement = envelope.statement
+        return Signed(
+            envelope.signed,
+            envelope.signature,
+            lambda wanted: bundles.check_statement(statement, source, wanted=wanted),
+        )
+    return Signed(
+        found.content,
+        bundles.from_base64(found.place.get("annotations").get(SIGNATURE)),
+        lambda wanted: check_claim(
+            found.content, source, kinds=(COSIGN_TYPE, GPG_TYPE), wanted=wanted
+        ),
+    )
 
 
 def read_key(path: str) -> PublicKey:
@@ -130,18 +177,10 @@ def read_key(path: str) -> PublicKey:
     return PublicKey(path, pem, hashlib.sha256(der).hexdigest())
 
 
-def _signature(place: Cursor) -> bytes:
-    annotation = place.get("annotations").get(SIGNATURE)
-    try:
-        return base64.b64decode(annotation.text(), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise annotation.problem("not base64") from error
-
-
-def _signed_by(key: PublicKey, found: Found, directory: str) -> bool:
+def _signed_by(key: PublicKey, signed: Signed, directory: str) -> bool:
     """The verdict of openssl-dgst(1): its exit status 0, and its words."""
     paths = [f"{directory}/{name}" for name in ("key", "signature", "claim")]
-    for path, data in zip(paths, (key.pem, found.signature, found.claim), strict=True):
+    for path, data in zip(paths, (key.pem, signed.signature, signed.data), strict=True):
         with open(path, "wb") as file:
             file.write(data)
     command = ["openssl", "dgst", "-sha256", "-verify", paths[0], "-signature", *paths[1:]]

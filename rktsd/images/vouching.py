@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from rktsd.appc.names import sanitise_ac_identifier
 from rktsd.config.trust import DOCKER, Policy, Require, Rule, read_policy
-from rktsd.errors import BadInput, TrustError
+from rktsd.errors import BadInput, FetchError, TrustError
 from rktsd.images.claims import Vouched, Wanted, full_name, wanted
 from rktsd.images.fetch import Job
 from rktsd.images.lookaside import Lookaside
@@ -161,6 +161,10 @@ def _first_good(job: Job, signatures: Signatures[Found], claim: Wanted, where: s
                         return signatures.judge(found, source, wanted=claim, directory=directory)
                     except TrustError as error:
                         reasons.append(str(error))
+            except FetchError as error:
+                if not reasons:
+                    raise
+                reasons.append(str(error))
             except (BadInput, TrustError) as error:
                 reasons.append(str(error))
     if reasons:

@@ -22,7 +22,16 @@ from tests.material.images import oci_layout
 from tests.material.keys import SigningKey
 from tests.material.registry import RegistryServer
 from tests.material.servers import Answer, Content, HttpsSite, Request
-from tests.material.sigstore import ARTIFACT, INDEX, SigstoreKey, Uploads, claim
+from tests.material.sigstore import (
+    ARTIFACT,
+    BUNDLE,
+    EMPTY,
+    INDEX,
+    SigstoreKey,
+    Uploads,
+    bundle,
+    claim,
+)
 
 HOST = "registry.example:5000"
 NAME = f"{HOST}/team/web"
@@ -429,11 +438,47 @@ def test_signatures_that_refer_to_the_image(trial: Trial, cosign: SigstoreKey) -
     uploads = Uploads(f"https://{HOST}/v2/team/web", trial.world.ca)
     good = claim(digest, NAME)
     entry = uploads.manifest(uploads.signatures((good, cosign.sign(good))))
-    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
-    uploads.manifest(index, digest.replace(":", "-"))
+    uploads.refer(digest, entry)
     trial.refused("no signature of")
-    index["manifests"] = [{**entry, "artifactType": ARTIFACT}]
-    uploads.manifest(index, digest.replace(":", "-"))
+    uploads.refer(digest, {**entry, "artifactType": ARTIFACT})
+    assert trial.fetch().verified_by == f"sigstore:{cosign.digest()}"
+
+
+def test_bundles_name_no_image_and_have_to_be_allowed(trial: Trial, cosign: SigstoreKey) -> None:
+    digest, other = trial.push("v1"), trial.push("v2")
+    uploads = Uploads(f"https://{HOST}/v2/team/web", trial.world.ca)
+    stranger = SigstoreKey.create(trial.world.directory / "stranger")
+    uploads.refer(digest, uploads.bundle(bundle(cosign, digest)))
+    trial.refused("signed without a name (nameless = true in trust.toml takes that)")
+    trial.policy("sigstore", keys=[cosign.public], nameless=True)
+    for kind in (BUNDLE, EMPTY):
+        uploads.refer(digest, uploads.bundle(bundle(cosign, other, digest), kind))
+        assert trial.fetch().verified_by == f"sigstore:{cosign.digest()}"
+    good = json.loads(bundle(cosign, digest))
+    envelope = good["dsseEnvelope"]
+    for content, message in (
+        (bundle(cosign, other), f"signed is {other}, and not {digest}"),
+        (bundle(cosign), f"signed is nothing, and not {digest}"),
+        (bundle(stranger, digest), f"not signed by the key {cosign.public}"),
+        (bundle(cosign, digest, predicateType="https://slsa.dev/provenance/v1"), "predicateType: "),
+        (bundle(cosign, digest, _type="x"), '_type: "x" is not https://in-toto.io/Statement/v1'),
+        (bundle(cosign, digest, subject=[{}]), "subject[0].digest"),
+        (b'{"messageSignature": {}}', "dsseEnvelope: missing: this bundle is not of a signed"),
+        ({**good, "dsseEnvelope": {**envelope, "payloadType": "x"}}, '"x" is not application/vnd'),
+        ({**good, "dsseEnvelope": {**envelope, "payload": "?"}}, "payload: not base64"),
+        ({**good, "dsseEnvelope": {**envelope, "signatures": []}}, "0 signatures where one is"),
+        (b"nonsense", "not JSON"),
+    ):
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        uploads.refer(digest, uploads.bundle(data))
+        trial.refused(message)
+    # One that is bad does not hide one that is good.
+    uploads.refer(
+        digest,
+        uploads.bundle(b"nonsense"),
+        {**uploads.bundle(b"{}"), "artifactType": "application/spdx+json"},
+        uploads.bundle(bundle(cosign, digest)),
+    )
     assert trial.fetch().verified_by == f"sigstore:{cosign.digest()}"
 
 
@@ -446,11 +491,12 @@ def test_a_registry_that_knows_referrers(trial: Trial, cosign: SigstoreKey) -> N
     index = {"schemaVersion": 2, "mediaType": INDEX}
     index["manifests"] = [{**entry, "artifactType": ARTIFACT}]
 
+    listed = Answer(json.dumps(index).encode(), headers={"Content-Type": INDEX})
+    answers = [listed]
+
     class Front(dict[str, Content]):
         def get(self, path: str, default: Any = None) -> Any:
-            if "/referrers/" in path:
-                return Answer(json.dumps(index).encode(), headers={"Content-Type": INDEX})
-            return forward
+            return answers[-1] if "/referrers/" in path else forward
 
     def forward(request: Request) -> Answer:
         import ssl
@@ -469,9 +515,17 @@ def test_a_registry_that_knows_referrers(trial: Trial, cosign: SigstoreKey) -> N
 
     trial.world.trust_ca("registry.example:5001")
     trial.policy("sigstore", keys=[cosign.public], scope="registry.example:5001", signed_as=HOST)
+    image = "docker://registry.example:5001/team/web:v1"
     with trial.world.site(Front(), port=5001):
-        record = trial.fetch("docker://registry.example:5001/team/web:v1")
-    assert record.verified_by == f"sigstore:{cosign.digest()}"
+        assert trial.fetch(image).verified_by == f"sigstore:{cosign.digest()}"
+        for status in (400, 404, 405, 406, 501):
+            answers.append(Answer(status=status))
+            trial.refused(f"no signature of {digest}", image)
+        answers.append(Answer(status=500))
+        trial.refused("cannot look for signatures: https://", image, error=FetchError)
+        bad = claim(digest, f"{NAME}:v2")
+        attach(trial, digest, (bad, cosign.sign(bad)))
+        trial.refused(f'signed as "{NAME}:v2"', image)
 
 
 def test_signatures_in_a_registry_that_does_not_answer(trial: Trial, cosign: SigstoreKey) -> None:

@@ -14,6 +14,8 @@ from tests.material.certificates import Certificate
 
 CLAIM = "application/vnd.dev.cosign.simplesigning.v1+json"
 ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"
+BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+EMPTY = "application/vnd.oci.empty.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
@@ -62,6 +64,34 @@ def claim(digest: str, reference: str, **critical: Any) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
+def bundle(key: SigstoreKey, *digests: str, **changes: Any) -> bytes:
+    """What cosign 3 makes; ``changes`` are of the statement."""
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [
+            {"digest": {"sha256": digest.removeprefix("sha256:")}, "annotations": {}}
+            for digest in digests
+        ],
+        "predicateType": "https://sigstore.dev/cosign/sign/v1",
+        "predicate": {},
+        **changes,
+    }
+    payload, kind = json.dumps(statement).encode(), b"application/vnd.in-toto+json"
+    signed = b" ".join(
+        (b"DSSEv1", str(len(kind)).encode(), kind, str(len(payload)).encode(), payload)
+    )
+    document = {
+        "mediaType": BUNDLE,
+        "verificationMaterial": {"publicKey": {"hint": "key"}, "tlogEntries": []},
+        "dsseEnvelope": {
+            "payload": base64.b64encode(payload).decode(),
+            "payloadType": kind.decode(),
+            "signatures": [{"sig": base64.b64encode(key.sign(signed)).decode()}],
+        },
+    }
+    return json.dumps(document).encode()
+
+
 @dataclass(frozen=True, slots=True)
 class Uploads:
     """Puts content into the repository at ``url`` (https://HOST/v2/REPOSITORY)."""
@@ -103,6 +133,22 @@ class Uploads:
             "config": {"mediaType": kind, **self.blob(config)},
             "layers": layers,
         }
+
+    def bundle(self, data: bytes, kind: str = BUNDLE) -> dict[str, Any]:
+        """Store a bundle and its manifest; its descriptor in a list of what refers to an image."""
+        document = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": BUNDLE,
+            "config": {"mediaType": EMPTY, **self.blob(b"{}")},
+            "layers": [{"mediaType": BUNDLE, **self.blob(data)}],
+        }
+        return {**self.manifest(document), "artifactType": kind}
+
+    def refer(self, digest: str, *entries: dict[str, Any]) -> None:
+        """Say that these manifests refer to one, as where a registry does not know by itself."""
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": list(entries)}
+        self.manifest(index, digest.replace(":", "-"))
 
     def _ask(self, method: str, url: str, data: bytes = b"", kind: str = "") -> Any:
         headers = {"Content-Type": kind} if kind else {}

@@ -101,6 +101,7 @@ GPG = 'require = "gpg"\nlookaside = "https://example.com"\n'
         (docker('require = "gpg"\nlookaside = "file://host/a"'), "is not an address like"),
         (docker('require = "gpg"\nlookaside = "https://a/?b"'), "is not an address like"),
         (docker(f"{GPG}any-tag = 1"), "any-tag: 1 is not true or false"),
+        (docker(f"{GPG}nameless = true"), 'nameless: has no meaning with require = "gpg"'),
         (docker(f'{GPG}signed-as = "nginx"'), '"nginx" does not begin with a registry'),
         (docker(f'{GPG}signed-as = "a.b/c:1"'), "is for prefixes without tag and digest"),
         (docker(f'{GPG}signed-as = "a.b/c"', "example.com/a:1"), "is for prefixes without tag"),
