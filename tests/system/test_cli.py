@@ -17,6 +17,7 @@ from tests.system.conftest import MakePod, store_image
 from tests.system.pods import SERVE, app, eventually
 
 IMAGE = "example.com/busybox"
+OUTPUT = "/tmp/run.out"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Done = subprocess.CompletedProcess[str]
@@ -44,6 +45,15 @@ def good(box: Box, *arguments: str) -> str:
 def run(box: Box, script: str, *flags: str) -> Done:
     """``rkt run`` of a shell script without a network."""
     return rkt(box, "run", "--net=none", *flags, IMAGE, "--", "-c", script)
+
+
+def begun(launcher: str, script: str) -> str:
+    """Words of a shell: run the script in an app, until it says ready; the command is $pid."""
+    # What an earlier one left in the file is not to be taken for this one's.
+    return (
+        f'rm -f {OUTPUT}; {launcher} rkt run --net=none {IMAGE} -- -c "{script}" >{OUTPUT} 2>&1 &'
+        f" pid=$!; until grep -q ready {OUTPUT} 2>/dev/null; do sleep 0.05; done;"
+    )
 
 
 def prepare(box: Box, *words: str) -> str:
@@ -101,9 +111,7 @@ def test_a_signal_stops_the_pod(cli: Box, number: int) -> None:
     script = "trap 'echo bye; exit 3' TERM; echo ready; sleep 1000 & wait"
     name = signal.Signals(number).name.removeprefix("SIG")
     out = cli.shell(
-        f'rkt run --net=none {IMAGE} -- -c "{script}" >/tmp/run.out 2>&1 & pid=$!;'
-        " while ! grep -q ready /tmp/run.out; do sleep 0.05; done;"
-        f" kill -{name} $pid; wait $pid || echo $?; cat /tmp/run.out"
+        begun("", script) + f" kill -{name} $pid; wait $pid || echo $?; cat /tmp/run.out"
     )
     assert out.splitlines()[0] == "3"
     assert out.splitlines()[-2:] == ["ready", "bye"]
@@ -114,9 +122,7 @@ def test_a_second_signal_kills(cli: Box) -> None:
     script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
     started = time.monotonic()
     out = cli.shell(
-        f'rkt run --net=none {IMAGE} -- -c "{script}" >/tmp/run.out 2>&1 & pid=$!;'
-        " while ! grep -q ready /tmp/run.out; do sleep 0.05; done;"
-        " kill -INT $pid; sleep 0.5; kill -INT $pid; wait $pid || echo $?"
+        begun("", script) + " kill -INT $pid; sleep 0.5; kill -INT $pid; wait $pid || echo $?"
     )
     assert out == "137\n"
     assert time.monotonic() - started < 8

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.box import Box
-from tests.system.test_cli import IMAGE, cli, good, rkt, run, states
+from tests.system.test_cli import IMAGE, begun, cli, good, rkt, run, states
 
 __all__ = ["cli"]
 
@@ -16,9 +16,7 @@ __all__ = ["cli"]
 def test_signals_in_a_row_are_one_wish(cli: Box, attempt: int) -> None:
     script = "trap 'echo bye; exit 3' TERM; echo ready; sleep 1000 & wait"
     out = cli.shell(
-        f': >/tmp/run.out; setsid rkt run --net=none {IMAGE} -- -c "{script}" >/tmp/run.out 2>&1 & pid=$!;'
-        " while ! grep -q ready /tmp/run.out; do sleep 0.05; done;"
-        " kill -INT $pid; kill -INT -$pid || :; kill -INT -$pid || :;"
+        begun("setsid", script) + " kill -INT $pid; kill -INT -$pid || :; kill -INT -$pid || :;"
         " wait $pid || echo $?; cat /tmp/run.out"
     )
     assert out.splitlines()[0] == "3"
