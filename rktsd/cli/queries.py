@@ -17,6 +17,7 @@ _LEGEND = ("UUID", "APP", "IMAGE NAME", "IMAGE ID", "STATE", "CREATED", "STARTED
 _IMAGE_ID = _LEGEND.index("IMAGE ID")
 _SHORT_UUID, _SHORT_ID = 8, len("sha512-") + 12
 _POLL = 0.1
+_PLAIN_RESULTS = ("success", "exit-code", "signal")
 
 
 def list_pods(context: Context, parsed: Parsed) -> int:
@@ -89,6 +90,7 @@ def _app_json(app: AppStatus, status: PodStatus) -> dict[str, Any]:
         "started_at": app.started,
         "finished_at": app.finished,
         "exit_code": app.exit_code,
+        "result": app.result,
     }
     members |= {key: value for key, value in optional.items() if value is not None}
     members["image_id"] = app.image_id
@@ -195,6 +197,12 @@ def _lines(context: Context, status: PodStatus) -> list[str]:
         lines += [
             f"app-{app.name}={app.exit_code}" for app in status.apps if app.exit_code is not None
         ]
+    # What the exit status does not tell, also while others run.
+    lines += [
+        f"app-{app.name}-result={app.result}"
+        for app in status.apps
+        if app.result not in (None, *_PLAIN_RESULTS)
+    ]
     return lines
 
 

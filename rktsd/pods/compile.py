@@ -84,6 +84,7 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         description=spec.options.description,
         documentation=spec.options.documentation,
         systemd=spec.options.systemd,
+        register=spec.options.register,
         volumes=_volume_facts(spec, paths, paths.pod_run(pod)),
         devices=_devices(spec),
         ipc=spec.options.ipc,
@@ -184,6 +185,8 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths) -> AppFacts:
         insecure=RUN_INSECURE & insecure,
         systemd=options.systemd if options else None,
         stop_timeout=options.stop_timeout if options else None,
+        after=options.after if options else (),
+        requires=options.requires if options else (),
         host_capabilities=_host_capabilities(),
     )
 

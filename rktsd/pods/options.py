@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from rktsd.appc import read
 from rktsd.appc.cursor import Cursor, shown, unique
+from rktsd.appc.names import check_ac_name
 from rktsd.errors import BadInput
 from rktsd.pods.overrides import AppOverrides, overrides_at
 from rktsd.pods.volumekinds import VolumeKind, kind_at
@@ -41,6 +42,7 @@ _MAX_STOP = 7 * 86400.0
 class AppOptions:
     """Of one app. ``image`` is the reference as written, None when the manifest has the ID.
 
+    ``after`` and ``requires`` are other apps, for which this one waits.
     ``insecure`` are words of INSECURE, ``systemd`` properties of the app's unit, ``stop_timeout``
     seconds; None leaves it to the pod or the default.
     """
@@ -50,6 +52,8 @@ class AppOptions:
     pull_policy: str | None = None
     systemd: Mapping[str, object] = field(default_factory=dict)
     stop_timeout: float | None = None
+    after: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
     overrides: AppOverrides = field(default_factory=AppOverrides)
 
     def to_json(self) -> dict[str, object]:
@@ -61,6 +65,8 @@ class AppOptions:
                 "pull-policy": self.pull_policy,
                 "systemd": dict(self.systemd),
                 "stop-timeout": self.stop_timeout,
+                "after": list(self.after),
+                "requires": list(self.requires),
                 "overrides": self.overrides.to_json(),
             }
         )
@@ -96,6 +102,7 @@ class PodOptions:
     volumes: Mapping[str, VolumeKind] = field(default_factory=dict)
     follow_links: bool = False
     ipc: str = "auto"
+    register: bool = False
 
     def to_json(self) -> dict[str, object]:
         """A JSON object of what is set, for ``from_json``."""
@@ -117,6 +124,7 @@ class PodOptions:
                 "volumes": {name: volume.to_json() for name, volume in self.volumes.items()},
                 "follow-links": self.follow_links or None,
                 "ipc": None if self.ipc == "auto" else self.ipc,
+                "register": self.register or None,
             }
         )
 
@@ -153,6 +161,8 @@ def app_options_at(place: Cursor, *, overrides: AppOverrides) -> AppOptions:
         pull_policy=policy.one_of(*PULL_POLICIES) if policy.given else None,
         systemd=_systemd(place.get("systemd")),
         stop_timeout=_span(timeout) if timeout.given else None,
+        after=_app_names(place.get("after")),
+        requires=_app_names(place.get("requires")),
         overrides=overrides,
     )
 
@@ -181,7 +191,12 @@ def pod_options_at(
         volumes=volumes,
         follow_links=place.get("follow-links").boolean(),
         ipc=ipc.one_of(*IPC) if ipc.given else "auto",
+        register=place.get("register").boolean(),
     )
+
+
+def _app_names(place: Cursor) -> tuple[str, ...]:
+    return tuple(each.checked(check_ac_name) for each in _one_or_more(place))
 
 
 def _optional(place: Cursor, read_one: Callable[[Cursor], str]) -> str | None:

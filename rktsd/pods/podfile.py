@@ -40,7 +40,7 @@ from rktsd.pods.volumekinds import VolumeKind, volume_at
 _POD_KEYS = (
     "description", "documentation", "network", "hostname", "dns", "dns-search", "dns-options",
     "dns-domain", "hosts", "on-app-failure", "pull-policy", "memory", "cpu", "systemd", "volume",
-    "port", "app", "follow-links", "ipc",
+    "port", "app", "follow-links", "ipc", "register",
 )  # fmt: skip
 _VOLUME_KEYS = ("name", "kind", "source", "read-only", "recursive", "mode", "uid", "gid", "size")
 _PUBLISHED_KEYS = ("name", "host-port", "host-ip")
@@ -48,7 +48,8 @@ _APP_KEYS = (
     "name", "image", "insecure", "pull-policy", "exec", "args", "user", "group",
     "supplementary-gids", "working-directory", "environment", "memory", "cpu", "cpu-shares",
     "capabilities-retain", "capabilities-remove", "no-new-privileges", "oom-score-adj",
-    "read-only-root", "stop-timeout", "mounts", "ports", "annotations", "systemd",
+    "read-only-root", "stop-timeout", "after", "requires", "mounts", "ports", "annotations",
+    "systemd",
 )  # fmt: skip
 _MOUNT_KEYS = ("volume", "path")
 _PORT_KEYS = ("name", "port", "protocol", "count")

@@ -59,7 +59,10 @@ class Place(NamedTuple):
 
 
 class AppStatus(NamedTuple):
-    """One app; times are nanoseconds since the epoch, ``exit_code`` is as of a shell."""
+    """One app; times are nanoseconds since the epoch, ``exit_code`` is as of a shell.
+
+    ``result`` is Result= of its unit (systemd.exec(5)), such as exit-code, watchdog or oom-kill.
+    """
 
     name: str
     state: str
@@ -70,6 +73,7 @@ class AppStatus(NamedTuple):
     finished: int | None
     exit_code: int | None
     manifest: Mapping[str, Any]
+    result: str | None = None
 
 
 class PodStatus(NamedTuple):
@@ -238,6 +242,7 @@ def _app(
         finished=finished,
         exit_code=None if finished is None else exit_code(directory, name),
         manifest=app,
+        result=None if finished is None else result(directory, name),
     )
 
 
@@ -264,6 +269,12 @@ def exit_code(directory: str, app: str) -> int | None:
         return 128 + signal.Signals[f"SIG{words[2]}"].value
     except KeyError:
         return 255
+
+
+def result(directory: str, app: str) -> str | None:
+    """Result= of the unit of an app that has ended; None when that could not be recorded."""
+    words = (_read_word(f"{directory}/status/{app}") or "").split()
+    return words[0] if len(words) == 3 else None
 
 
 def failed(directory: str, app: str) -> bool:

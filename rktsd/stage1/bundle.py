@@ -31,6 +31,14 @@ BASE_ENVIRONMENT = {
 # What nspawn hides files of /proc behind; it looks for it in the root of the app.
 INACCESSIBLE = "/run/systemd/inaccessible/reg"
 
+# Where an app finds its credentials.
+CREDENTIALS = "/run/credentials"
+
+_CREDENTIAL_SETTINGS = (
+    "LoadCredential", "LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted",
+    "ImportCredential",
+)  # fmt: skip
+
 _SECCOMP_ARCHITECTURES = {
     "amd64": "SCMP_ARCH_X86_64",
     "i386": "SCMP_ARCH_X86",
@@ -48,6 +56,8 @@ def environment(facts: AppFacts) -> list[str]:
     found.update({variable.name: variable.value for variable in facts.app.environment})
     found["AC_APP_NAME"] = facts.runtime.name
     found.update(readiness(facts).environment())
+    if has_credentials(facts):
+        found["CREDENTIALS_DIRECTORY"] = CREDENTIALS
     found["container"] = "rkt"
     return [f"{name}={value}" for name, value in found.items()]
 
@@ -185,7 +195,7 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
         "/usr/bin/systemd-nspawn",
         "--quiet",
         "--keep-unit",
-        "--register=no",
+        f"--register={'yes' if pod.register else 'no'}",
         "--console=pipe",
         "--kill-signal=SIGTERM",
         "--link-journal=no",
@@ -193,7 +203,7 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
         "--timezone=off",
         f"--uuid={identifier}",
         # nspawn keeps a directory of that name while it runs: no two apps may share one.
-        f"--machine=rkt-{identifier}-{position}",
+        f"--machine={_machine(pod, facts, f'rkt-{identifier}-{position}')}",
         f"--oci-bundle={bundle}",
         # nspawn's --read-only leaves a root mounted by an option as it is.
         f"--overlay{'-ro' if facts.runtime.read_only_root_fs else ''}="
@@ -201,6 +211,7 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
         f"--bind-ro={INACCESSIBLE}",
         *(_bind_option(bind) for bind in binds),
         *_readiness_options(facts),
+        *_credential_options(facts, bundle),
     ]
     variables = "SYSTEMD_LOG_LEVEL=notice"
     if "seccomp" in facts.insecure:
@@ -213,8 +224,44 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
     # An app that is restarted has not ended any more.
     status = shlex.quote(f"{pod.directory}/status/{facts.runtime.name}")
     return (
-        f"#!/bin/sh\n[ ! -e {status} ] || rm -f {status}\n{variables} exec {shlex.join(command)}\n"
+        f"#!/bin/sh\n[ ! -e {status} ] || rm -f {status}\n{_credential_lines(facts, bundle)}"
+        f"{variables} exec {shlex.join(command)}\n"
     )
+
+
+def has_credentials(facts: AppFacts) -> bool:
+    """Whether the unit of the app gets credentials (systemd.exec(5))."""
+    return any(setting in (facts.systemd or {}) for setting in _CREDENTIAL_SETTINGS)
+
+
+def _credential_options(facts: AppFacts, bundle: str) -> list[str]:
+    if not has_credentials(facts):
+        return []
+    return [_bind_option(BindMount(f"{bundle}/credentials", CREDENTIALS, True, False))]
+
+
+def _credential_lines(facts: AppFacts, bundle: str) -> str:
+    """Copies of the unit's credentials that the app's user can read.
+
+    systemd-nspawn would give them to user 0 alone. They are on a file system that is never written
+    to swap, in a mount namespace that goes with the app.
+    """
+    if not has_credentials(facts):
+        return ""
+    place = shlex.quote(f"{bundle}/credentials")
+    owner = f"{facts.uid}:{facts.gid}"
+    return (
+        '[ "$1" = inside ] || exec /usr/bin/unshare --mount /bin/sh "$0" inside\n'
+        f"mkdir -p {place} && mount -t ramfs -o mode=0700 ramfs {place} || exit\n"
+        f'cp "$CREDENTIALS_DIRECTORY"/* {place}/ && chmod 0400 {place}/* && chmod 0500 {place}'
+        f" && chown -R {owner} {place} || exit\n"
+    )
+
+
+def _machine(pod: PodFacts, facts: AppFacts, anonymous: str) -> str:
+    """What machinectl shows of a registered app; a machine's name has 64 characters at most."""
+    name = f"{pod.name.replace('@', '-')}.{facts.runtime.name}"
+    return name if pod.register and pod.name != pod.uuid and len(name) <= 64 else anonymous
 
 
 def _readiness_options(facts: AppFacts) -> list[str]:

@@ -9,8 +9,8 @@ when it fails and that is to stop the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rktsd import paths
 from rktsd.appc import isolators
@@ -18,10 +18,11 @@ from rktsd.appc.types import Isolator
 from rktsd.errors import BadInput, Unsupported
 from rktsd.stage1 import bundle
 from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
-from rktsd.stage1.readiness import check as check_readiness
+from rktsd.stage1.order import check_order
 from rktsd.stage1.readiness import readiness
+from rktsd.stage1.settings import merged, unit_properties
 from rktsd.stage1.types import AppFacts, BundlePlan, FillPlan, PodFacts, PodPlan, UnitPlan
-from rktsd.systemd import names, properties, settings
+from rktsd.systemd import names
 
 if TYPE_CHECKING:
     from rktsd.systemd.bus import Property
@@ -44,6 +45,10 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
     """
     if not apps:
         raise BadInput(f"pod {pod.name}: pod must contain at least one application")
+    check_order(
+        {facts.runtime.name: {*facts.after, *facts.requires} for facts in apps},
+        {facts.runtime.name: f"app {facts.runtime.name}" for facts in apps},
+    )
     directories: dict[str, tuple[str, int, int, int]] = {}
     files = _pod_files(pod)
     units = [_slice(pod)]
@@ -152,12 +157,12 @@ def _slice(pod: PodFacts) -> UnitPlan:
         ("OnSuccess", "as", [names.ended_unit(pod.name)]),
         ("CollectMode", "s", "inactive-or-failed"),
         *_resources(pod.manifest.isolators, pod),
-        *_settings(pod.systemd or {}, f"pod {pod.name}: systemd", slice=True),
+        *unit_properties(pod.systemd or {}, f"pod {pod.name}: systemd", slice=True),
     ]
     refused = isolators.unsupported(pod.manifest.isolators, pod=True)
     if refused:
         raise Unsupported(f"pod {pod.name}: isolator {refused[0]} is not done by this version")
-    return {"name": names.pod_slice(pod.name), "properties": _last_wins(chosen)}
+    return {"name": names.pod_slice(pod.name), "properties": merged(chosen)}
 
 
 def _barrier(pod: PodFacts, app_units: list[str]) -> UnitPlan:
@@ -187,7 +192,7 @@ def _app_unit(
         ("Description", "s", f"{name} of pod {pod.name} ({facts.image})"),
         ("Documentation", "as", documentation),
         ("Slice", "s", names.pod_slice(pod.name)),
-        ("After", "as", ["network.target"]),
+        ("After", "as", ["network.target", *_units(pod, (*facts.after, *facts.requires))]),
         ("CollectMode", "s", "inactive-or-failed"),
         *readiness(facts).properties(),
         ("KillMode", "s", "mixed"),
@@ -211,6 +216,8 @@ def _app_unit(
         ("ExecStart", "a(sasb)", [("/bin/sh", ["/bin/sh", f"{bundle_directory}/run"], False)]),
         ("ExecStopPost", "a(sasb)", [(record[0], record, False)]),
     ]
+    if facts.requires:
+        chosen.append(("Requires", "as", _units(pod, facts.requires)))
     if pod.on_app_failure == "stop":
         chosen.append(("OnFailure", "as", [names.ended_unit(pod.name)]))
     if "paths" not in facts.insecure:
@@ -220,8 +227,12 @@ def _app_unit(
         ]
     chosen += _ipc(pod, name)
     chosen += _resources(facts.app.isolators, pod)
-    chosen += _settings(facts.systemd or {}, f"app {name}: systemd", slice=False)
-    return {"name": names.app_unit(pod.name, name), "properties": _last_wins(chosen)}
+    chosen += unit_properties(facts.systemd or {}, f"app {name}: systemd", slice=False)
+    return {"name": names.app_unit(pod.name, name), "properties": merged(chosen)}
+
+
+def _units(pod: PodFacts, apps: Iterable[str]) -> list[str]:
+    return [names.app_unit(pod.name, app) for app in dict.fromkeys(apps)]
 
 
 def _shared_memory(pod: PodFacts, binds: Sequence[BindMount]) -> list[BindMount]:
@@ -263,62 +274,3 @@ def _resources(values: Sequence[Isolator], pod: PodFacts) -> list[Property]:
     elif shares is not None:
         chosen.append(("CPUShares", "t", shares))
     return chosen
-
-
-def check_settings(table: Mapping[str, object], where: str, *, slice: bool) -> None:
-    """Raise BadInput, beginning with ``where``, for settings that ``plan`` would refuse.
-
-    For those who have much to do before they can plan.
-    """
-    _settings(table, where, slice=slice)
-    check_readiness(table, where)
-    for setting, value in table.items():
-        if setting in properties.LIMIT_FORMS:
-            properties.limit(setting, value, f"{where}.{setting}")
-
-
-def _settings(table: Mapping[str, object], where: str, *, slice: bool) -> list[Property]:
-    chosen: list[Property] = []
-    for setting, value in table.items():
-        at = f"{where}.{setting}"
-        if slice and setting not in settings.OF_SLICES and settings.known(setting):
-            hint = f"give it to an app, or use systemctl edit {names.pod_unit('POD')}"
-            raise BadInput(f"{at}: not a setting of a slice", hint=hint)
-        if properties.known(setting):
-            chosen += properties.convert(setting, value, at)
-        elif setting not in settings.TRANSLATED:
-            raise _refusal(setting, at)
-        elif setting in settings.FIELDS:
-            raise BadInput(
-                f"{at}: not for an app", hint=f"use the field {settings.FIELDS[setting]}"
-            )
-    return chosen
-
-
-def _refusal(setting: str, where: str) -> BadInput:
-    from rktsd.systemd.refused import REFUSED
-
-    if setting in REFUSED:
-        return BadInput(f"{where}: not for an app", hint=REFUSED[setting])
-    from difflib import get_close_matches
-
-    close = get_close_matches(setting, [*properties.FORMS, *settings.TRANSLATED], n=1)
-    hint = f"did you mean {close[0]}?" if close else None
-    return BadInput(f"{where}: no setting of a unit that this version knows", hint=hint)
-
-
-def _last_wins(chosen: Sequence[Property]) -> list[Property]:
-    """One of each name, the last one, but all parts of those that are added to."""
-    found: dict[str, Property] = {}
-    for name, signature, value in chosen:
-        before = found.get(name)
-        if before is not None and name in settings.ADDED:
-            value = _added(before[2], value)
-        found[name] = (name, signature, value)
-    return list(found.values())
-
-
-def _added(before: Any, value: Any) -> Any:
-    if isinstance(before, tuple):
-        return tuple([*old, *new] for old, new in zip(before, value, strict=True))
-    return [*before, *(each for each in value if each not in before)]

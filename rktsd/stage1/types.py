@@ -33,6 +33,7 @@ class AppFacts:
 
     ``app`` is what runs: the image's app section, or the pod's, with all overrides. ``layers`` are
     directories, topmost first. ``executable`` is the absolute path of the program in the root.
+    ``after`` and ``requires`` are other apps, for which this one waits.
     ``own_files`` are those of /etc/hosts, /etc/hostname and /etc/resolv.conf that the image brings.
     """
 
@@ -51,6 +52,8 @@ class AppFacts:
     stop_timeout: float | None = None
     placeholders: tuple[Placeholder, ...] = ()
     host_capabilities: frozenset[str] = frozenset()
+    after: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class PodFacts:
     volumes: Mapping[str, VolumeFacts] = field(default_factory=dict)
     devices: Mapping[str, str] = field(default_factory=dict)
     ipc: str = "auto"
+    register: bool = False
 
     @property
     def shared_memory(self) -> str | None:

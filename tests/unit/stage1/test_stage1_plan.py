@@ -224,6 +224,21 @@ def _readiness() -> PodPlan:
     return plan(_pod(apps), apps)
 
 
+def _order() -> PodPlan:
+    apps = [
+        _facts("init", systemd={"Type": "oneshot"}),
+        _facts("db", requires=("init",)),
+        _facts("web", after=("db", "init"), requires=("init",)),
+    ]
+    return plan(_pod(apps, register=True), apps)
+
+
+def _credentials() -> PodPlan:
+    settings = {"LoadCredential": "key:/etc/key", "SetCredential": ["a:b", "c:\\x00"]}
+    apps = [_facts(systemd=settings, uid=33, gid=34)]
+    return plan(_pod(apps), apps)
+
+
 def _oci_image() -> PodPlan:
     app = replace(APP, mount_points=(MountPoint("volume-data", "/data"),))
     layers = tuple(f"/var/lib/rkt/cas/layers/sha256-{name}" for name in ("top", "middle", "base"))
@@ -282,6 +297,8 @@ CASES = {
     "systemd-settings": _systemd_settings,
     "settings-of-every-kind": _settings_of_every_kind,
     "readiness": _readiness,
+    "order": _order,
+    "credentials": _credentials,
     "oci-image": _oci_image,
     "names": _names,
     "read-only-root": _read_only_root,
@@ -367,6 +384,16 @@ REFUSED: list[tuple[dict[str, Any], type[RktError], str]] = [
         {"systemd": {"WatchdogSec": 5, "NotifyAccess": "main"}},
         BadInput,
         "app nginx: systemd.NotifyAccess: the watchdog needs exec or all",
+    ),
+    (
+        {"after": ("db",)},
+        BadInput,
+        "app nginx: waits for app db, which the pod does not have",
+    ),
+    (
+        {"requires": ("nginx",)},
+        BadInput,
+        "app nginx: waits for itself: nginx for nginx",
     ),
     (
         {"systemd": {"Type": "forking"}},
