@@ -126,6 +126,17 @@ COMMANDS: dict[str, Command] = {
         flags.IMAGE_LIST,
         examples=("image list", "image list --sort=size --order=desc --fields=name,size"),
     ),
+    "image push": Command(
+        "pushing",
+        "push",
+        "Send a stored image to a registry, an OCI layout, or an archive",
+        "IMAGE docker://NAME[:TAG]|oci:DIR[:TAG]|oci-archive:FILE[:TAG]",
+        flags.IMAGE_PUSH,
+        examples=(
+            "image push example.com/web docker://registry.example.com/team/web:1.0",
+            "image push sha512-91e9 oci-archive:web.tar:1.0",
+        ),
+    ),
     "image render": Command(
         "exporting",
         "render",

@@ -254,6 +254,7 @@ IMAGE_VERIFY = (
     Flag("fetch", help="get what is damaged or missing again, from where it came"),
     _FORMAT,
 )
+IMAGE_PUSH = (Flag("overwrite", help="replace an archive that is there"),)
 IMAGE_BUILD = (
     *_MANIFEST,
     _value("compression", "FORMAT", "gzip, bzip2, xz or none (gzip)"),

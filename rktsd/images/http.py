@@ -13,7 +13,7 @@ import re
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import NamedTuple
 
@@ -33,6 +33,7 @@ __all__ = ["Answer", "Client"]
 
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
+_REDIRECTS_OF_BODIES = (307, 308)
 _BUSY = (429, 500, 502, 503, 504)
 _ABSENT = (404, 410)
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+\Z")
@@ -101,15 +102,16 @@ class Client:
         login: bool = False,
         method: str = "GET",
         form: Mapping[str, str] | None = None,
+        body: Callable[[], Iterable[bytes]] | None = None,
     ) -> Iterator[Answer]:
         """Ask for ``url`` and follow redirects; a server that is busy is asked again, later.
 
         ``authorization``, or with ``login`` what auth.d has for the host, goes to the origin of
-        ``url`` alone and never over http; so does ``form``, which is posted. Raises
-        FetchError for every status that is not in ``accept`` and for URLs that are not to be
-        asked for.
+        ``url`` alone and never over http; so does ``form``, which is posted. ``body`` makes what is
+        sent, anew for every attempt, and has a length (``len``). Raises FetchError for every status
+        that is not in ``accept`` and for URLs that are not to be asked for.
         """
-        question = _Question("POST" if form is not None else method, headers or {}, form)
+        question = _Question("POST" if form is not None else method, headers or {}, form, body)
         attempt = 0
         while True:
             with self._walk(url, question, authorization, login) as answer:
@@ -133,7 +135,9 @@ class Client:
             headers = {**question.headers, **secrets}
             with self._ask(current, question._replace(headers=headers)) as response:
                 target = response.headers.get("Location")
-                if response.status_code not in _REDIRECTS or target is None:
+                # After the others a browser would ask with GET.
+                redirects = _REDIRECTS if question.body is None else _REDIRECTS_OF_BODIES
+                if response.status_code not in redirects or target is None:
                     status, found = response.status_code, response.headers
                     yield Answer(current, status, found, response, self.settings)
                     return
@@ -181,7 +185,7 @@ class Client:
             response = self._session.request(
                 question.method,
                 url,
-                data=question.form,
+                data=question.body() if question.body else question.form,
                 headers=sent,
                 stream=True,
                 allow_redirects=False,
@@ -258,6 +262,7 @@ class _Question(NamedTuple):
     method: str
     headers: Mapping[str, str]
     form: Mapping[str, str] | None
+    body: Callable[[], Iterable[bytes]] | None
 
 
 def _follow(url: str, target: str) -> str:

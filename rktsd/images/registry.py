@@ -69,7 +69,7 @@ class Registry:
         self._lock = threading.Lock()
         self._clients: dict[frozenset[str], Client] = {}
         self._open = ExitStack()
-        self._places = [_Place(each, job) for each in places]
+        self._places = [Place(each, job) for each in places]
         self._order = self._places
 
     def __enter__(self) -> "Registry":
@@ -91,7 +91,7 @@ class Registry:
         """
         return self._anywhere(self._top)
 
-    def _top(self, place: "_Place") -> tuple[Descriptor, bytes]:
+    def _top(self, place: "Place") -> tuple[Descriptor, bytes]:
         with self._get(place, f"manifests/{self._name.version}", manifest=True) as answer:
             data, source = answer.read(MANIFEST_LIMIT), answer.url
             said = answer.headers.get("Content-Type", "").partition(";")[0].strip()
@@ -112,7 +112,7 @@ class Registry:
         except Absent:
             return self.tagged(digest.replace(":", "-", 1))
 
-    def _document(self, place: "_Place", relative: str) -> bytes:
+    def _document(self, place: "Place", relative: str) -> bytes:
         """What registries say that never heard of referrers counts as their absence."""
         accept = _NO_REFERRERS if relative.startswith("referrers/") else frozenset({200})
         with self._get(place, relative, manifest=True, accept=accept) as answer:
@@ -127,7 +127,7 @@ class Registry:
         """
         manifest = descriptor.media_type in INDEXES + MANIFESTS
 
-        def ask(place: "_Place") -> bytes:
+        def ask(place: "Place") -> bytes:
             with self._get(place, _path(descriptor, manifest), manifest=manifest) as answer:
                 data = answer.read(min(CONFIG_LIMIT, descriptor.size + 1))
                 return check_bytes(data, descriptor, answer.url)
@@ -137,7 +137,7 @@ class Registry:
     def save(self, descriptor: Descriptor, path: str, *, watch: Watch = unwatched) -> None:
         """Download a layer to the new file ``path``, verified on the way. Raises TrustError."""
 
-        def ask(place: "_Place") -> None:
+        def ask(place: "Place") -> None:
             url = place.url(_path(descriptor, False))
 
             @contextmanager
@@ -164,7 +164,7 @@ class Registry:
 
         self._anywhere(ask)
 
-    def _anywhere(self, ask: Callable[["_Place"], Result]) -> Result:
+    def _anywhere(self, ask: Callable[["Place"], Result]) -> Result:
         """What the first place gives that has it; who has not is asked last from then on."""
         failure: Exception | None = None
         places = list(self._order)
@@ -180,7 +180,7 @@ class Registry:
         assert failure
         raise failure
 
-    def _beside(self, ask: Callable[["_Place"], Result]) -> Result:
+    def _beside(self, ask: Callable[["Place"], Result]) -> Result:
         """What need not be where the image is; the last word has the registry."""
         for place in self._places[:-1]:
             try:
@@ -190,7 +190,7 @@ class Registry:
                     self._job.report(f"{error}, trying elsewhere")
         return self._places[-1].attempt(ask)
 
-    def _client(self, place: "_Place") -> Client:
+    def _client(self, place: "Place") -> Client:
         with self._lock:
             if place.insecure not in self._clients:
                 new = Client(self._job.paths, insecure=place.insecure, report=self._job.report)
@@ -200,7 +200,7 @@ class Registry:
     @contextmanager
     def _get(
         self,
-        place: "_Place",
+        place: "Place",
         relative: str,
         *,
         manifest: bool,
@@ -223,10 +223,10 @@ class Registry:
             yield place.good(answer, accept)
 
 
-class _Place:
+class Place:
     """An endpoint and what was found out about it; threads share it."""
 
-    def __init__(self, endpoint: Endpoint, job: Job) -> None:
+    def __init__(self, endpoint: Endpoint, job: Job, *, actions: str = "pull") -> None:
         registry, repository, insecure = endpoint
         self._base = f"{registry}/v2/{repository}"
         self._scheme = "https"
@@ -234,7 +234,7 @@ class _Place:
         self.insecure = job.options.insecure | insecure
         self.access = Access(
             registry,
-            f"repository:{repository}:pull",
+            f"repository:{repository}:{actions}",
             find=lambda: find_credentials(
                 registry, repository, paths=job.paths, environment=os.environ
             ),
@@ -244,7 +244,7 @@ class _Place:
         """Where ``relative`` of the repository is."""
         return f"{self._scheme}://{self._base}/{relative}"
 
-    def attempt(self, ask: Callable[["_Place"], Result]) -> Result:
+    def attempt(self, ask: Callable[["Place"], Result]) -> Result:
         """``ask``, and over http when nothing answers over https and that is allowed."""
         try:
             return ask(self)

@@ -29,10 +29,12 @@ def tar_tree(
     prefix: str,
     *,
     change: "Callable[[tarfile.TarInfo], None] | None" = None,
+    holes: bool = True,
 ) -> Iterator[bytes]:
     """The members of a merged tree below ``prefix`` ("" or "rootfs"), without the end mark.
 
-    ``change`` may alter a member before it is written. Sockets are left out: tar has none. Raises
+    ``change`` may alter a member before it is written. Without ``holes`` zeros are in their place,
+    for readers that do not know sparse files. Sockets are left out: tar has none. Raises
     OSError.
     """
     import tarfile
@@ -61,7 +63,7 @@ def tar_tree(
             if member.mtime != whole:
                 records.clear()
         if member.type == tarfile.REGTYPE:
-            yield from _file(entry, member, records)
+            yield from _file(entry, member, records, holes=holes)
             continue
         if member.type == tarfile.DIRTYPE:
             with opened(entry) as descriptor:
@@ -103,14 +105,17 @@ def tar_header(member: "tarfile.TarInfo", records: dict[str, str]) -> bytes:
     return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
-def _file(entry: Entry, member: "tarfile.TarInfo", records: dict[str, str]) -> Iterator[bytes]:
+def _file(
+    entry: Entry, member: "tarfile.TarInfo", records: dict[str, str], *, holes: bool
+) -> Iterator[bytes]:
+    size = entry.status.st_size
     with opened(entry) as descriptor:
         records.update(_attributes(descriptor))
-        parts = segments(descriptor, entry.status)
+        parts = segments(descriptor, entry.status) if holes else [(0, size)] * bool(size)
         data = (
             piece for start, length in parts for piece in read_exactly(descriptor, start, length)
         )
-        yield from tar_data(member, records, parts, size=entry.status.st_size, data=data)
+        yield from tar_data(member, records, parts, size=size, data=data)
 
 
 def tar_data(

@@ -149,7 +149,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.site.requests.append(request)
         self._send(self.server.site.answer(request))
 
-    do_HEAD = do_POST = do_GET
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_GET
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)

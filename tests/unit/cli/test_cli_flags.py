@@ -70,6 +70,7 @@ OURS = {
         "cpu-shares caps-retain caps-remove oom-score-adj owner compression sign sign-by "
         "overwrite"
     ),
+    "image push": "overwrite",
     "image import": (
         "manifest name label annotation dependency exec user group supplementary-gids "
         "working-directory env port mount user-annotation user-label memory cpu "
