@@ -16,7 +16,9 @@ import pytest
 from tests.box import Box
 from tests.material import demo, images
 from tests.material.certificates import Certificate, issue
+from tests.material.keys import SigningKey
 from tests.material.registry import CONFIGURATION, TLS, RegistryServer
+from tests.material.sigstore import claim
 from tests.system.pods import SERVE, Pod, eventually
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -41,7 +43,8 @@ class Sources(NamedTuple):
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A directory with site, certificates, registry data and layout; the digest of its image."""
+    """A directory with site, certificates, registry data, layout and a signature of its image; the
+    digest of that."""
     directory = str(tmp_path_factory.mktemp("sources"))
     roots = f"{directory}/roots"
     demo.make(f"{directory}/demo", roots)
@@ -69,6 +72,14 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     certificate = issue(authority, [REGISTRY])
     with RegistryServer(f"{directory}/registry") as registry:
         digest = registry.push(layout, "team/app:v1")
+    key = SigningKey.create(f"{directory}/gnupg", "Builder")
+    signed = claim(digest, f"{REGISTRY}:5000/team/app:v1", type="atomic container signature")
+    place = f"{directory}/lookaside/team/app@{digest.replace(':', '=')}"
+    os.makedirs(place)
+    with open(f"{place}/signature-1", "wb") as message:
+        message.write(key.message(signed))
+    with open(f"{directory}/builder.asc", "w") as file:
+        file.write(key.public)
     moved = Certificate(*(path.replace(directory, "/srv", 1) for path in certificate))
     with open(f"{directory}/registry/tls.yml", "w") as file:
         where = {"directory": "/srv/registry", "address": "127.0.0.1", "port": 5000}
@@ -102,7 +113,7 @@ def empty(sources: Sources) -> Iterator[Sources]:
     """The box with an empty store and no trusted keys, before and after."""
     clean = (
         "rkt gc --grace-period=0s >/dev/null;"
-        " rm -rf /etc/rkt/trustedkeys/*.d/* /var/lib/rkt/cas/* /run/rkt/plans"
+        " rm -rf /etc/rkt/trustedkeys/*.d/* /etc/rkt/trust.toml /var/lib/rkt/cas/* /run/rkt/plans"
     )
     sources.box.shell(clean)
     yield sources
@@ -178,6 +189,31 @@ def test_from_a_registry(empty: Sources) -> None:
     insecure = empty.rkt("--insecure-options=image", "fetch", f"{name}:v1")
     assert insecure.returncode == 0, insecure.stderr
     assert insecure.stdout == pinned.stdout
+
+
+def test_a_pod_of_an_image_that_is_signed(empty: Sources) -> None:
+    """The start of a unit has all that it takes to check a signature."""
+    policy = (
+        f'[docker."{REGISTRY}:5000/team"]\nrequire = "gpg"\nlookaside = "file:///srv/lookaside"\n'
+    )
+    empty.box.shell(f"cat >/etc/rkt/trust.toml <<'END'\n{policy}END")
+    name = f"docker://{REGISTRY}:5000/team/app:v1"
+    serve = f"exec = ['/bin/sh', '-c', '''{SERVE}''']\n"
+    pod = Pod(empty.box, "signed", f'[[app]]\nname = "app"\nimage = "{name}"\n{serve}')
+    refused = empty.rkt("fetch", name)
+    assert refused.returncode == 254
+    prefix = "registry.example_5000/team"
+    assert f"no trusted keys for image '{prefix}/app' (rkt trust --prefix=" in refused.stderr
+    trust = ("trust", f"--prefix={prefix}", "--skip-fingerprint-review", "/srv/builder.asc")
+    assert empty.rkt(*trust).returncode == 0
+    pod.start()
+    listed = empty.rkt("image", "list", "--no-legend", "--fields=verifiedby").stdout
+    key = empty.rkt("trust", "--list", "--no-legend").stdout.split()[1]
+    assert listed == f"OpenPGP key {key[-16:].upper()}\n"
+    pod.stop()
+    pod.remove()
+    assert empty.rkt("trust", "--remove", f"--prefix={prefix}", key).returncode == 0
+    assert empty.rkt("fetch", name).returncode == 254
 
 
 def test_layers_and_whiteouts_of_a_layout_in_a_pod(empty: Sources) -> None:
