@@ -51,7 +51,8 @@ def build(context: Context, parsed: Parsed) -> int:
 
 def import_(context: Context, parsed: Parsed) -> int:
     """Store the image of a root, and print its ID."""
-    from rktsd.cli.fetching import fetch_options, pull_policy, report, shown_id
+    from rktsd.cli.fetching import fetch_options, pull_policy, report
+    from rktsd.cli.refetching import shown_id
     from rktsd.images.build import import_root
     from rktsd.images.fetch import Job
     from rktsd.store.store import Store

@@ -22,7 +22,7 @@ class Command(NamedTuple):
 
 
 _FETCH = Command(
-    "fetching",
+    "refetching",
     "fetch",
     "Fetch images, verify them, and store them",
     "IMAGE [--signature=FILE] ...",

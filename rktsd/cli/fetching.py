@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from rktsd.cli.context import Context, note
 from rktsd.cli.parse import Parsed, Values
 from rktsd.cli.progress import talk
+from rktsd.cli.refetching import shown_id
 from rktsd.errors import StoreError, UsageError
 from rktsd.images.fetch import POLICIES, FetchOptions
 from rktsd.images.fetch import fetch as fetch_image
@@ -18,8 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rktsd.images.progress import Watch
     from rktsd.images.trust import Key
-
-_SHORT = len("sha512-") + 32
 
 
 def fetch(context: Context, parsed: Parsed) -> int:
@@ -40,11 +39,6 @@ def fetch(context: Context, parsed: Parsed) -> int:
             sys.stdout.write(f"{shown_id(record.id, parsed.values)}\n")
             sys.stdout.flush()
     return 0
-
-
-def shown_id(image_id: str, values: Values) -> str:
-    """An image ID as commands print it that store one: whole with --full."""
-    return image_id if values.on("full") else image_id[:_SHORT]
 
 
 @contextlib.contextmanager

@@ -179,7 +179,7 @@ def _renewed(job: Job, record: ImageRecord, image: str, wish: Wish | None) -> Im
     below = accept(job, image, manifest, wish, None)
     if isinstance(below, Below):
         return record if is_unchanged(job.store, record, manifest, below) else None
-    if not job.store.claim(record.id):
+    if not job.store.claim(record.id) or not all(map(job.store.claim_blob, record.blobs)):
         return None
     layers = (record.id, *below)
     if layers != record.layers:

@@ -24,9 +24,12 @@ from rktsd.images.references import (
     platform_suffix,
 )
 from rktsd.images.registry import Registry, endpoints
+from rktsd.images.unchanged import state
 from rktsd.images.vouching import decide, refuse_unsigned, rule_of_file, rule_of_registry, vouch
+from rktsd.store import seen
 from rktsd.store.records import ImageRecord
 
+INSECURE = "insecure"
 MAX_INDEX_DEPTH = 3
 MAX_NESTED = 16
 
@@ -70,6 +73,7 @@ def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
     name, platform = parse_docker_name(reference.target), reference.platform
     suffix = platform_suffix(platform)
     where = f"docker://{name}"
+    configured = state(job.paths)
     rule = rule_of_registry(job, name)
     pinned = f"docker://{name.registry}/{name.repository}@sha256:…"
     known = decide(job, rule, where=where, pinned=pinned, digest=name.digest)
@@ -96,7 +100,32 @@ def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
     job.report(f"remote fetching from registry {name.registry}: {name.repository}")
     with registry:
         top, data = registry.top()
-        return _pull(job, registry, top, data, origin)
+        record = _still(job, reference, top, origin, verified_by=known)
+        if record is not None:
+            return record
+        record = _pull(job, registry, top, data, origin)
+        if known == INSECURE and not job.options.platform:
+            found = registry.seen(record.id, top, state=configured)
+            seen.note(job.store.root, reference.text, found)
+        return record
+
+
+def _still(
+    job: Job, reference: Reference, top: Descriptor, origin: Origin, *, verified_by: str | None
+) -> ImageRecord | None:
+    """The stored image, when it is whole and its registry has no other one."""
+    known = seen.recall(job.store.root, reference.text)
+    record = job.store.find_source(origin.source)
+    if known is None or record is None or job.options.platform:
+        return None
+    if (known.digest, known.image) != (top.digest, record.id):
+        return None
+    there = [*map(job.store.claim, record.layers), *map(job.store.claim_blob, record.blobs)]
+    if record.verified_by != verified_by or not all(there):
+        return None
+    job.store.touch(record.id)
+    job.report(f"image from {origin.where} has not changed")
+    return record
 
 
 def fetch_layout(reference: Reference, job: Job) -> ImageRecord:

@@ -25,6 +25,8 @@ from rktsd.images.http import Client
 from rktsd.images.oci import DOCKER_MANIFEST, INDEXES, MANIFESTS, media_type_of
 from rktsd.images.progress import Watch, unwatched
 from rktsd.images.references import DockerName
+from rktsd.images.unchanged import ACCEPT
+from rktsd.store.seen import Seen
 
 MANIFEST_LIMIT = 4 << 20
 CONFIG_LIMIT = 4 << 20
@@ -71,6 +73,7 @@ class Registry:
         self._open = ExitStack()
         self._places = [Place(each, job) for each in places]
         self._order = self._places
+        self._found = self._places[-1]
 
     def __enter__(self) -> "Registry":
         return self
@@ -98,7 +101,13 @@ class Registry:
         digest = self._name.digest or f"sha256:{hashlib.sha256(data).hexdigest()}"
         descriptor = Descriptor(DOCKER_MANIFEST, digest, len(data))
         check_bytes(data, descriptor, source)
+        self._found = place
         return descriptor._replace(media_type=media_type_of(data, source, said=said)), data
+
+    def seen(self, image: str, top: Descriptor, *, state: str) -> Seen:
+        """What there is to remember of ``top``, which led to ``image``."""
+        url = self._found.url(f"manifests/{self._name.version}")
+        return Seen(image, top.digest, url, ",".join(sorted(self._found.granted)), state)
 
     def tagged(self, tag: str) -> bytes:
         """The manifest that another tag leads to, on the registry's word. Raises Absent."""
@@ -211,7 +220,7 @@ class Registry:
         client, access, url = self._client(place), place.access, place.url(relative)
         sent = {**(headers or {})}
         if manifest:
-            sent["Accept"] = ", ".join(INDEXES + MANIFESTS)
+            sent["Accept"] = ", ".join(ACCEPT)
         known = access.authorization
         with client.get(url, headers=sent, authorization=known, accept=accept | _TOLD) as answer:
             place.answered = True
@@ -231,6 +240,7 @@ class Place:
         self._base = f"{registry}/v2/{repository}"
         self._scheme = "https"
         self.answered = False
+        self.granted = insecure
         self.insecure = job.options.insecure | insecure
         self.access = Access(
             registry,

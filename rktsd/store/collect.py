@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 
+from rktsd.store import seen
 from rktsd.store.records import Freed, ImageRecord, blob_name, layer_name
 from rktsd.store.temporary import sweep
 from rktsd.store.transfer import discard
@@ -37,6 +38,7 @@ def collect(
         gone = sorted(set(os.listdir(f"{root}/{kind}")) - needed)
         size += sum([discard(root, f"{root}/{kind}/{name}") for name in gone])
         freed[kind] = tuple(gone)
+    seen.sweep(root)
     size += _free_retired(root, in_use)
     for name in os.listdir(root):
         if name.startswith(".generation."):

@@ -8,6 +8,7 @@
                              time of "used" is last use
     <root>/index             SQLite
     <root>/generation        replaced whenever images are added or removed
+    <root>/seen/             what references to registries led to, by reference
     <root>/reserve/          room for removing things where the disk is full
     <root>/tmp/              scratch directories of living processes, and leftovers of dead ones
 
