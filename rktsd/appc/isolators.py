@@ -9,6 +9,13 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from rktsd.appc.cursor import Cursor, shown
+from rktsd.appc.quantities import (
+    RLIMIT_NAMES,
+    parse_bytes,
+    parse_milli,
+    quantity_at,
+    rlimit_at,
+)
 from rktsd.appc.types import Isolator
 from rktsd.errors import BadInput
 
@@ -21,6 +28,15 @@ CAPABILITIES_RETAIN = "os/linux/capabilities-retain-set"
 CAPABILITIES_REMOVE = "os/linux/capabilities-remove-set"
 SECCOMP_RETAIN = "os/linux/seccomp-retain-set"
 SECCOMP_REMOVE = "os/linux/seccomp-remove-set"
+SELINUX = "os/linux/selinux-context"
+APPARMOR = "os/linux/apparmor-profile"
+SYSCTL = "os/unix/sysctl"
+BLOCK_BANDWIDTH = "resource/block-bandwidth"
+BLOCK_IOPS = "resource/block-iops"
+NETWORK_BANDWIDTH = "resource/network-bandwidth"
+# Not appc's: what rkt's users missed.
+PIDS = "resource/pids"
+RLIMITS = "os/unix/rlimits"
 
 # Isolators of which at most one may apply: one of a group takes the place of the others.
 ALTERNATIVES = (
@@ -55,67 +71,19 @@ DEFAULT_CAPABILITIES = frozenset(
     )
 )  # fmt: skip
 
-_QUANTITY = re.compile(r"\+?([0-9]*)(?:\.([0-9]*))?(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]+))?")
-_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
-_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
-# Digits and exponents beyond these say nothing about a machine, but cost time and memory.
-_MAX_DIGITS = 40
-_MAX_EXPONENT = 60
-_MAX_BYTES = (1 << 63) - 1
-_MAX_MILLI = 10**9
-
-_SYSCALL = re.compile(r"[a-z][a-z0-9_]*|@[a-z0-9.]+/[a-z0-9-]+")
+_SYSCALL = re.compile(r"[a-z_][a-z0-9_]*|@[a-z0-9.]+/[a-z0-9-]+")
 _ERRNO = re.compile(r"E[A-Z0-9]+")
 
 
-def _scaled(text: str, where: str, *, factor: int, limit: int) -> int:
-    """``text`` times ``factor``, rounded up as Kubernetes' Quantity does."""
-    found = _QUANTITY.fullmatch(text)
-    whole, fraction = (found[1] or "", found[2] or "") if found else ("", "")
-    if not found or not whole + fraction:
-        raise BadInput(f"{where}: {shown(text)} is not a quantity (like 512M, 1Gi, 500m or 2e3)")
-    if len(whole + fraction) > _MAX_DIGITS or len(found[4] or "") > 4:
-        raise BadInput(f"{where}: {shown(text)} is out of bounds")
-    exponent = int(found[4]) if found[4] else _DECIMAL.get(found[3] or "", 0)
-    if abs(exponent) > _MAX_EXPONENT:
-        raise BadInput(f"{where}: {shown(text)} is out of bounds")
-    exponent -= len(fraction)
-    number = int(whole + fraction) * factor << _BINARY.get(found[3] or "", 0)
-    power: int = 10 ** abs(exponent)
-    number = number * power if exponent >= 0 else -(-number // power)
-    if number > limit:
-        raise BadInput(f"{where}: {shown(text)} is too large")
-    return number
-
-
-def parse_bytes(text: str, where: str) -> int:
-    """A quantity (``1Gi``, ``512M``, ``2e3``, ``0.5k``) as whole units, a broken one rounded up."""
-    return _scaled(text, where, factor=1, limit=_MAX_BYTES)
-
-
-def parse_milli(text: str, where: str) -> int:
-    """A quantity (``500m``, ``0.5``, ``2``) as whole thousandths, a broken one rounded up."""
-    return _scaled(text, where, factor=1000, limit=_MAX_MILLI)
-
-
-def _quantity(place: Cursor) -> str:
-    # Some writers leave the quotes out of whole numbers, and the reference reader takes that.
-    if type(place.value) is int:
-        return str(place.value)
-    if place.given and not isinstance(place.value, str):
-        raise place.wrong("a whole number, or a string")
-    return place.filled()
-
-
 def _memory(limit: Cursor) -> str:
-    text = _quantity(limit)
+    text = quantity_at(limit)
     if parse_bytes(text, limit.where) < MIN_MEMORY:
         raise limit.problem(f"{shown(limit.value)} is less than {MIN_MEMORY} bytes")
     return text
 
 
 def _cpu(limit: Cursor) -> str:
-    text = _quantity(limit)
+    text = quantity_at(limit)
     if parse_milli(text, limit.where) == 0:
         raise limit.problem("no app can run without processor time")
     return text
@@ -128,7 +96,7 @@ def _check_resource(
         raise value.get("default").problem("must be false")
     request, limit = value.get("request"), value.get("limit")
     if request.given:
-        parse(_quantity(request), request.where)
+        parse(quantity_at(request), request.where)
     if limit.given:
         check_limit(limit)
 
@@ -146,7 +114,7 @@ def _check_bandwidth(value: Cursor) -> None:
         raise value.get("default").problem("must be true")
     if value.get("request").given:
         raise value.get("request").problem("this resource has no requests")
-    parse_bytes(_quantity(value.get("limit")), value.get("limit").where)
+    parse_bytes(quantity_at(value.get("limit")), value.get("limit").where)
 
 
 def _check_cpu_shares(value: Cursor) -> None:
@@ -177,9 +145,16 @@ def _check_capabilities(value: Cursor) -> None:
 
 def _check_seccomp(value: Cursor) -> None:
     for element in _set(value):
-        if not _SYSCALL.fullmatch(element.text()):
-            raise element.wrong("a system call or a set of them (like @appc.io/all)")
-    errno = value.get("errno")
+        _check_syscall(element)
+    _check_errno(value.get("errno"))
+
+
+def _check_syscall(element: Cursor) -> None:
+    if not _SYSCALL.fullmatch(element.text()):
+        raise element.wrong("a system call or a set of them (like @appc.io/all)")
+
+
+def _check_errno(errno: Cursor) -> None:
     if errno.value not in (None, "") and not _ERRNO.fullmatch(errno.text()):
         raise errno.wrong("an error name (like EPERM)")
 
@@ -192,6 +167,20 @@ def _check_selinux(value: Cursor) -> None:
 
 def _check_apparmor(value: Cursor) -> None:
     value.get("profile").filled()
+
+
+def _check_pids(value: Cursor) -> None:
+    if parse_bytes(quantity_at(value.get("limit")), value.get("limit").where) < 1:
+        raise value.get("limit").problem("nothing can run without a process")
+
+
+def _check_rlimits(value: Cursor) -> None:
+    if not isinstance(value.value, dict):
+        raise value.wrong("an object")
+    for name, limit in value.members():
+        if name not in RLIMIT_NAMES:
+            raise limit.problem(f"not one of {', '.join(RLIMIT_NAMES)}")
+        rlimit_at(limit)
 
 
 def _check_sysctl(value: Cursor) -> None:
@@ -211,22 +200,27 @@ _CHECKS: dict[str, Callable[[Cursor], None]] = {
     CAPABILITIES_REMOVE: _check_capabilities,
     SECCOMP_RETAIN: _check_seccomp,
     SECCOMP_REMOVE: _check_seccomp,
-    "os/linux/selinux-context": _check_selinux,
-    "os/linux/apparmor-profile": _check_apparmor,
-    "os/unix/sysctl": _check_sysctl,
-    "resource/block-bandwidth": _check_bandwidth,
-    "resource/block-iops": _check_bandwidth,
-    "resource/network-bandwidth": _check_bandwidth,
+    SELINUX: _check_selinux,
+    APPARMOR: _check_apparmor,
+    SYSCTL: _check_sysctl,
+    BLOCK_BANDWIDTH: _check_bandwidth,
+    BLOCK_IOPS: _check_bandwidth,
+    NETWORK_BANDWIDTH: _check_bandwidth,
+    PIDS: _check_pids,
+    RLIMITS: _check_rlimits,
 }
 
-_APPLIED_TO_APPS = frozenset(
-    {MEMORY, CPU, CPU_SHARES, OOM_SCORE_ADJ, NO_NEW_PRIVILEGES}.union(*ALTERNATIVES)
-)
-_APPLIED_TO_PODS = frozenset({MEMORY, CPU})
+# What says something of a pod; everything does of an app.
+_FOR_PODS = frozenset(
+    {
+        MEMORY, CPU, CPU_SHARES, BLOCK_BANDWIDTH, BLOCK_IOPS, NETWORK_BANDWIDTH, PIDS, SYSCTL,
+        SELINUX, APPARMOR,
+    }
+)  # fmt: skip
 
 
 def known(name: str) -> bool:
-    """Whether appc 0.8.11 defines an isolator called ``name``."""
+    """Whether appc 0.8.11 defines an isolator called ``name``, or this program does."""
     return name in _CHECKS
 
 
@@ -256,6 +250,22 @@ def cpu_at(limit: Cursor) -> Isolator:
     return Isolator(CPU, {"limit": _cpu(limit)})
 
 
+def limit_at(limit: Cursor, name: str) -> Isolator:
+    """One of the isolators that are a limit and nothing else, from a quantity. Raises BadInput."""
+    parse_bytes(quantity_at(limit), limit.where)
+    value: dict[str, object] = {"limit": quantity_at(limit)}
+    return Isolator(name, value if name == PIDS else {"default": True, **value})
+
+
+def selinux_at(context: Cursor) -> Isolator:
+    """os/linux/selinux-context from ``USER:ROLE:TYPE[:LEVEL]``. Raises BadInput."""
+    parts = context.line().split(":", 3)
+    if len(parts) < 3 or not all(parts):
+        raise context.wrong("a context of the form USER:ROLE:TYPE:LEVEL")
+    names = ("user", "role", "type", "level")
+    return Isolator(SELINUX, dict(zip(names, parts, strict=False)))
+
+
 def capabilities_at(words: list[Cursor], *, retain: bool) -> Isolator:
     """A capability set from names as people write them (``chown``, ``CAP_CHOWN``).
 
@@ -268,6 +278,18 @@ def capabilities_at(words: list[Cursor], *, retain: bool) -> Isolator:
         if found[-1] not in CAPABILITIES:
             raise word.wrong("a capability (like CAP_NET_ADMIN)")
     return Isolator(CAPABILITIES_RETAIN if retain else CAPABILITIES_REMOVE, {"set": found})
+
+
+def seccomp_at(words: list[Cursor], errno: Cursor, *, retain: bool) -> Isolator:
+    """A seccomp set from names of system calls and ``@`` sets. Raises BadInput."""
+    value: dict[str, object] = {"set": [word.text() for word in words]}
+    if errno.given:
+        value["errno"] = errno.text()
+    found = Cursor(errno.source, errno.path, value)
+    for word in words:
+        _check_syscall(word)
+    _check_errno(errno)
+    return checked(SECCOMP_RETAIN if retain else SECCOMP_REMOVE, found)
 
 
 def check_alternatives(isolators: Iterable[Isolator], where: str) -> None:
@@ -287,6 +309,11 @@ def replaced(old: Iterable[Isolator], new: Iterable[Isolator]) -> tuple[Isolator
     return (*(isolator for isolator in old if isolator.name not in gone), *added)
 
 
+def without_seccomp(isolators: Iterable[Isolator]) -> tuple[Isolator, ...]:
+    """All but the seccomp sets."""
+    return tuple(i for i in isolators if i.name not in (SECCOMP_RETAIN, SECCOMP_REMOVE))
+
+
 class SeccompFilter(NamedTuple):
     """``mode`` is retain or remove; ``names`` are system calls and ``@`` sets; ``errno`` is what a
     refused call returns, None for killing the process."""
@@ -296,33 +323,34 @@ class SeccompFilter(NamedTuple):
     errno: str | None
 
 
-def _last(isolators: Iterable[Isolator], *names: str) -> tuple[str, Cursor] | None:
+def last(isolators: Iterable[Isolator], *names: str) -> tuple[str, Cursor] | None:
+    """The name and value of the one that counts, of those called like one of ``names``."""
     found = [isolator for isolator in isolators if isolator.name in names]
     return (found[-1].name, Cursor(found[-1].name, "", found[-1].value)) if found else None
 
 
-def _limit(
+def limit_of(
     isolators: Iterable[Isolator], name: str, parse: Callable[[str, str], int]
 ) -> int | None:
-    found = _last(isolators, name)
+    found = last(isolators, name)
     if found is None or not found[1].get("limit").given:
         return None
     limit = found[1].get("limit")
-    return parse(_quantity(limit), limit.where)
+    return parse(quantity_at(limit), limit.where)
 
 
 def memory_limit(isolators: Iterable[Isolator]) -> int | None:
     """The limit of resource/memory in bytes."""
-    return _limit(isolators, MEMORY, parse_bytes)
+    return limit_of(isolators, MEMORY, parse_bytes)
 
 
 def cpu_limit_milli(isolators: Iterable[Isolator]) -> int | None:
     """The limit of resource/cpu in thousandths of a processor."""
-    return _limit(isolators, CPU, parse_milli)
+    return limit_of(isolators, CPU, parse_milli)
 
 
 def _number(isolators: Iterable[Isolator], name: str) -> int | None:
-    found = _last(isolators, name)
+    found = last(isolators, name)
     return found[1].integer(-1000, 262144) if found else None
 
 
@@ -338,13 +366,13 @@ def oom_score_adj(isolators: Iterable[Isolator]) -> int | None:
 
 def no_new_privileges(isolators: Iterable[Isolator]) -> bool:
     """os/linux/no-new-privileges, false when nothing is said."""
-    found = _last(isolators, NO_NEW_PRIVILEGES)
+    found = last(isolators, NO_NEW_PRIVILEGES)
     return found is not None and found[1].boolean()
 
 
 def capability_set(isolators: Iterable[Isolator]) -> frozenset[str]:
     """The bounding set of an app: retain-set replaces the default, remove-set subtracts from it."""
-    found = _last(isolators, CAPABILITIES_RETAIN, CAPABILITIES_REMOVE)
+    found = last(isolators, CAPABILITIES_RETAIN, CAPABILITIES_REMOVE)
     if found is None:
         return DEFAULT_CAPABILITIES
     name, value = found
@@ -354,7 +382,7 @@ def capability_set(isolators: Iterable[Isolator]) -> frozenset[str]:
 
 def seccomp(isolators: Iterable[Isolator]) -> SeccompFilter | None:
     """The filter that the manifest asks for, None for the default one."""
-    found = _last(isolators, SECCOMP_RETAIN, SECCOMP_REMOVE)
+    found = last(isolators, SECCOMP_RETAIN, SECCOMP_REMOVE)
     if found is None:
         return None
     name, value = found
@@ -366,7 +394,6 @@ def seccomp(isolators: Iterable[Isolator]) -> SeccompFilter | None:
     )
 
 
-def unsupported(isolators: Iterable[Isolator], *, pod: bool = False) -> list[str]:
-    """Names that nothing here applies to an app (or to a ``pod``), so that they can be refused."""
-    applied = _APPLIED_TO_PODS if pod else _APPLIED_TO_APPS
-    return sorted({isolator.name for isolator in isolators} - applied)
+def misplaced(values: Iterable[Isolator]) -> list[str]:
+    """Names of those that say nothing of a pod as a whole, so that they can be refused."""
+    return sorted({isolator.name for isolator in values} - _FOR_PODS)

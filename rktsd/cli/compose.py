@@ -38,7 +38,7 @@ _FLAGS = {
 
 _NOT_WITH_MANIFEST = (
     "volume", "mount", "port", "inherit-env", "set-env", "set-env-file", "store-only", "no-store",
-    "platform",
+    "platform", "sysctl", "network-bandwidth",
 )  # fmt: skip
 
 
@@ -46,7 +46,8 @@ def spec(context: Context, parsed: Parsed, store: Store) -> PodSpec:
     """What is to run, with every image fetched and verified. Raises RktError."""
     policy = pull_policy(parsed.values, default="new")
     told = talk(report)
-    options = pod_options(parsed.values, PodOptions(insecure=context.insecure))
+    usual = PodOptions(insecure=context.insecure, strict=parsed.values.on("strict"))
+    options = pod_options(parsed.values, usual)
     if parsed.values.last("pod-manifest") is not None:
         manifest = _given_manifest(parsed)
         policy = "never"
@@ -147,7 +148,8 @@ def _manifest(
             overrides,
             environment=tuple(NameValue(key, value) for key, value in environment.items()),
         )
-        options[name] = AppOptions(overrides=overrides)
+        insecure = read_value.insecure(arguments.values)
+        options[name] = AppOptions(overrides=overrides, insecure=insecure)
         apps.append(
             RuntimeApp(
                 name=name,
@@ -161,6 +163,7 @@ def _manifest(
         ac_version=names.SPEC_VERSION,
         apps=tuple(apps),
         volumes=volumes,
+        isolators=read_value.pod_isolators(values),
         annotations=(_MUTABLE,),
         ports=ports,
     )

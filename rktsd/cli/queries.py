@@ -78,6 +78,8 @@ def pod_json(status: PodStatus) -> dict[str, Any]:
     members["created_at"] = status.created // 10**9
     if status.started:
         members["started_at"] = status.started // 10**9
+    if status.unapplied:
+        members["unapplied"] = list(status.unapplied)
     for key, source in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
         if status.manifest.get(source):
             members[key] = status.manifest[source]
@@ -191,6 +193,7 @@ def _lines(context: Context, status: PodStatus) -> list[str]:
         pid = _main_pid(status)
         if pid:
             lines.append(f"pid={pid}")
+    lines += [f"unapplied={line}" for line in status.unapplied]
     if status.state in (RUNNING, EXITED) or status.started:
         lines.append(f"exited={'false' if status.state == RUNNING else 'true'}")
     if status.state != RUNNING:

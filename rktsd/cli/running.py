@@ -65,7 +65,9 @@ def run_prepared(context: Context, parsed: Parsed) -> int:
 
 def _prepare(context: Context, parsed: Parsed, uuid: str) -> None:
     with Store.open(context.paths.store, create=True) as store:
-        prepared.prepare(compose.spec(context, parsed, store), context.paths, uuid=uuid)
+        spec = compose.spec(context, parsed, store)
+        for line in prepared.prepare(spec, context.paths, uuid=uuid):
+            context.note(f"not applied: {line}")
 
 
 def _save_uuid(parsed: Parsed, uuid: str) -> None:

@@ -13,6 +13,7 @@ from rktsd.pods.volumekinds import VolumeKind, volume_at
 
 _VOLUME = ("kind", "source", "readOnly", "recursive", "mode", "uid", "gid", "size")
 _MAX_FILE = 1 << 20
+RUN_INSECURE = ("capabilities", "paths", "seccomp", "all-run")
 
 
 def number(text: str, flag: str) -> int:
@@ -177,4 +178,76 @@ def app_isolators(values: Values) -> tuple[Isolator, ...]:
         if not words:
             raise UsageError(f"--{flag}: empty")
         found.append(isolators.capabilities_at(words, retain=retain))
+    return (*found, *_limits(values), *_confinement(values))
+
+
+def _limits(values: Values) -> list[Isolator]:
+    found = []
+    for flag, name in (
+        ("pids", isolators.PIDS),
+        ("block-bandwidth", isolators.BLOCK_BANDWIDTH),
+        ("block-iops", isolators.BLOCK_IOPS),
+    ):
+        given = values.last(flag)
+        if given is not None:
+            found.append(isolators.limit_at(Cursor(f"--{flag}", "", given), name))
+    if "rlimit" in values:
+        limits = pairs(values.get("rlimit", []), "rlimit")
+        found.append(isolators.isolator(isolators.RLIMITS, limits, "--rlimit"))
+    return found
+
+
+def _confinement(values: Values) -> list[Isolator]:
+    found = []
+    filter, context = values.last("seccomp"), values.last("selinux-context")
+    profile = values.last("apparmor-profile")
+    if filter is not None:
+        found.append(_seccomp(filter))
+    if context is not None:
+        found.append(isolators.selinux_at(Cursor("--selinux-context", "", context)))
+    if profile is not None:
+        value = {"profile": Cursor("--apparmor-profile", "", profile).line()}
+        found.append(Isolator(isolators.APPARMOR, value))
+    return found
+
+
+def _seccomp(text: str) -> Isolator:
+    """``mode=retain|remove[,errno=E],CALL,…`` (rkt)."""
+    mode, errno, words = None, None, []
+    for part in text.split(","):
+        key, equals, value = part.partition("=")
+        if not equals:
+            words.append(Cursor("--seccomp", "", part))
+        elif key == "mode" and mode is None:
+            mode = value
+        elif key == "errno" and errno is None:
+            errno = value
+        else:
+            raise UsageError(f'--seccomp: unexpected "{part}"')
+    if mode not in ("retain", "remove"):
+        raise UsageError("--seccomp: give mode=retain or mode=remove")
+    if not words:
+        raise UsageError("--seccomp: no system call is given")
+    return isolators.seccomp_at(words, Cursor("--seccomp", "", errno), retain=mode == "retain")
+
+
+def pod_isolators(values: Values) -> tuple[Isolator, ...]:
+    """What the flags say of the pod's isolators. Raises UsageError, BadInput."""
+    found = []
+    bandwidth = values.last("network-bandwidth")
+    if bandwidth is not None:
+        place = Cursor("--network-bandwidth", "", bandwidth)
+        found.append(isolators.limit_at(place, isolators.NETWORK_BANDWIDTH))
+    if "sysctl" in values:
+        settings = pairs(values.get("sysctl", []), "sysctl")
+        found.append(isolators.isolator(isolators.SYSCTL, settings, "--sysctl"))
     return tuple(found)
+
+
+def insecure(values: Values) -> tuple[str, ...]:
+    """What one app is to do without, of what --insecure-options has. Raises UsageError."""
+    words = list(dict.fromkeys(values.words("insecure")))
+    for word in words:
+        if word not in RUN_INSECURE:
+            raise UsageError(f'--insecure: "{word}" is not one of {", ".join(RUN_INSECURE)}')
+    return tuple(words)

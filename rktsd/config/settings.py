@@ -1,7 +1,7 @@
-"""``rktsd.toml``: how this machine fetches images (rktsd.toml(5))."""
+"""``rktsd.toml``: how this machine fetches and runs images (rktsd.toml(5))."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rktsd.appc.cursor import Cursor
 from rktsd.config.kinds import FILE_LIMIT, decode_toml
@@ -27,6 +27,14 @@ class Settings:
     maximum_unpacked: int = 64 << 30
     maximum_entries: int = 4_000_000
     maximum_expansion: int = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """``image_privileges``: whether an image gets capabilities, system calls and an OOM score
+    beyond the usual because it asks for them."""
+
+    image_privileges: bool = False
 
 
 def _time(place: Cursor) -> float:
@@ -60,29 +68,39 @@ FETCH: Mapping[str, Callable[[Cursor], object]] = {
     "maximum-expansion": lambda place: place.integer(1, _HUGE),
 }
 
+RUN: Mapping[str, Callable[[Cursor], object]] = {"image-privileges": Cursor.boolean}
+_TABLES = {"fetch": FETCH, "run": RUN}
+
 
 def read_settings(directories: Sequence[str]) -> Settings:
     """The settings of rktsd.toml in ``directories``; a later one overrides key by key.
 
     Raises BadInput that names file, key and value; StoreError for a file that cannot be read.
     """
-    settings = Settings()
+    return Settings(**_read(directories, "fetch"))  # type: ignore[arg-type]  # as _TABLES has them
+
+
+def read_run_settings(directories: Sequence[str]) -> RunSettings:
+    """As ``read_settings``, of the table ``[run]``."""
+    return RunSettings(**_read(directories, "run"))  # type: ignore[arg-type]  # as _TABLES has them
+
+
+def _read(directories: Sequence[str], wanted: str) -> dict[str, object]:
+    """The settings of one table by the names of their fields; every file is checked wholly."""
+    found: dict[str, object] = {}
     for directory in directories:
         path = f"{directory}/{NAME}"
         try:
             data = read_limited(path, FILE_LIMIT)
         except NotFound:
             continue
-        settings = _apply(settings, decode_toml(data, path))
-    return settings
-
-
-def _apply(settings: Settings, document: Cursor) -> Settings:
-    for name, table in document.members():
-        if name != "fetch":
-            raise table.problem("unknown table", hint="there is [fetch]")
-        for key, place in table.members():
-            if key not in FETCH:
-                raise place.problem("unknown setting")
-            settings = replace(settings, **{key.replace("-", "_"): FETCH[key](place)})  # type: ignore[arg-type]  # the readers give what the fields hold
-    return settings
+        for name, table in decode_toml(data, path).members():
+            if name not in _TABLES:
+                raise table.problem("unknown table", hint="there are [fetch] and [run]")
+            for key, place in table.members():
+                if key not in _TABLES[name]:
+                    raise place.problem("unknown setting")
+                value = _TABLES[name][key](place)
+                if name == wanted:
+                    found[key.replace("-", "_")] = value
+    return found

@@ -8,7 +8,7 @@ import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rktsd.errors import NetworkError
 
@@ -73,6 +73,31 @@ def entered(path: str) -> Iterator[None]:
             yield
     finally:
         os.close(descriptor)
+
+
+def set_kernel(path: str, settings: Mapping[str, str]) -> None:
+    """Write kernel settings (``net.ipv4.ip_forward``) inside the namespace at ``path``.
+
+    Raises NetworkError naming the setting.
+    """
+    try:
+        with entered(path):
+            for name, value in settings.items():
+                _set(name, value)
+    except OSError as error:
+        raise NetworkError(f"cannot enter network namespace {path}: {error.strerror}") from error
+
+
+def _set(name: str, value: str) -> None:
+    file = f"/proc/sys/{name.replace('.', '/')}"
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise NetworkError(f"cannot set {name} to {value!r}: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -15,6 +15,12 @@ from rktsd.paths import RUN
 
 PORTS = f"{RUN}/ports"
 PATIENCE = 90.0
+# How long the kernel lets an interface send at full speed, in seconds of its rate, and the least
+# amount of it in bits: a packet that the kernel has not split yet has to fit.
+BURST_TIME = 0.1
+LEAST_BURST = 8 * 64 * 1024
+# The plugin's own limit: the kernel counts bytes in 32 bits.
+MOST_BURST = 8 * (2**32 - 1)
 PORTMAP: dict[str, object] = {
     "type": "portmap",
     "snat": True,
@@ -51,6 +57,7 @@ def set_up(
     networks: Sequence[NetworkConfig] = (),
     ports: Sequence[PortMapping] = (),
     ports_dir: str = PORTS,
+    bandwidth: int | None = None,
     called: Callable[[str], str] = str,
 ) -> list[Attachment]:
     """Make the network namespace at path ``namespace``, join ``networks``, publish ``ports``.
@@ -58,7 +65,8 @@ def set_up(
     No networks: just ``lo``. ``state_dir`` is made; what will be done is in it before it is done,
     so that ``tear_down(state_dir)`` undoes it whatever happens. Ports go to the first network that
     masquerades, else to the last (rkt's rule). ``called`` tells how the user knows whoever has a
-    state directory. Raises BadInput for bad ports and NetworkError for
+    state directory. ``bandwidth`` bounds every interface, in bytes a second for each direction.
+    Raises BadInput for bad ports and NetworkError for
     the rest; then nothing is left.
     """
     check_conflicts(ports)
@@ -68,7 +76,7 @@ def set_up(
         raise NetworkError(f"not a container id: {container_id!r}")
     if os.path.lexists(namespace):
         raise NetworkError(f"network namespace {namespace} exists already")
-    joining = _chains(networks, ports)
+    joining = _chains([_bounded(each, bandwidth) for each in networks], ports)
     os.makedirs(state_dir, exist_ok=True)
     with locked(state_dir) as lock:
         if load(state_dir):
@@ -123,6 +131,18 @@ def _chains(networks: Sequence[NetworkConfig], ports: Sequence[PortMapping]) -> 
         mappings = tuple(ports) if index == target else ()
         joining.append(Joined(chain, f"eth{index}", mappings, None))
     return joining
+
+
+def _bounded(network: NetworkConfig, bandwidth: int | None) -> NetworkConfig:
+    """``network`` with CNI's bandwidth plugin, which sets up what tc(8) would."""
+    if bandwidth is None:
+        return network
+    rate = bandwidth * 8
+    burst = min(max(int(rate * BURST_TIME), LEAST_BURST), MOST_BURST)
+    plugin: dict[str, object] = {"type": "bandwidth"}
+    for way in ("ingress", "egress"):
+        plugin |= {f"{way}Rate": rate, f"{way}Burst": burst}
+    return network._replace(plugins=(*network.plugins, plugin))
 
 
 def _publishes(plugin: Any) -> bool:

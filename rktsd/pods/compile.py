@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypedDict
 
-from rktsd.appc.isolators import CAPABILITIES_BY_NUMBER
+from rktsd.appc.isolators import CAPABILITIES_BY_NUMBER, without_seccomp
 from rktsd.appc.names import host_labels
 from rktsd.appc.types import Port, RuntimeApp
 from rktsd.errors import BadInput, NotFound, Unsupported, UsageError
 from rktsd.net import files as net_files
 from rktsd.net.ports import PortMapping, check_conflicts
 from rktsd.paths import Paths
+from rktsd.pods.launchers import find_launcher
+from rktsd.pods.machine import this_machine
 from rktsd.pods.options import expand_insecure
 from rktsd.pods.placeholders import placeholders
 from rktsd.pods.rootchecks import HIDDEN, check_mounts, missing_directory
@@ -27,7 +29,7 @@ from rktsd.pods.spec import AppImage, PodSpec
 from rktsd.pods.volumekinds import NAMED
 from rktsd.stage1.mounts import app_mounts
 from rktsd.stage1.plan import plan
-from rktsd.stage1.types import AppFacts, PodFacts, PodPlan, VolumeFacts
+from rktsd.stage1.types import AppFacts, Machine, PodFacts, PodPlan, VolumeFacts
 from rktsd.store.executables import find_executable
 from rktsd.store.rootview import RootView
 from rktsd.store.users import lookup_user
@@ -68,6 +70,7 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
     namespace = None if networks == ["host"] else f"{NETWORK_NAMESPACES}/rkt-{uuid}"
     hostname = spec.options.hostname or (pod.replace("@", "-") if named else f"rkt-{uuid}")
     hosts, forced = _hosts(spec, hostname)
+    machine = this_machine()
     facts = PodFacts(
         name=pod,
         uuid=uuid,
@@ -79,7 +82,7 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         hosts=hosts,
         hosts_forced=forced,
         resolv_conf=_resolv_conf(spec),
-        unified_cgroups=os.path.exists("/sys/fs/cgroup/cgroup.controllers"),
+        machine=machine,
         on_app_failure=spec.options.on_app_failure,
         description=spec.options.description,
         documentation=spec.options.documentation,
@@ -88,14 +91,18 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         volumes=_volume_facts(spec, paths, paths.pod_run(pod)),
         devices=_devices(spec),
         ipc=spec.options.ipc,
+        strict=spec.options.strict,
     )
-    apps = [_app_facts(spec, runtime, paths) for runtime in spec.manifest.apps]
+    apps = [_app_facts(spec, runtime, paths, machine) for runtime in spec.manifest.apps]
     apps = [_with_placeholders(spec, app, directory) for app in apps]
     files = spec.files()
     if named:
         files["name"] = f"{pod}\n"
+    planned = plan(facts, apps)
+    if planned["unapplied"]:
+        files["unapplied"] = "".join(f"{line}\n" for line in planned["unapplied"])
     return {
-        "plan": plan(facts, apps),
+        "plan": planned,
         "files": files,
         "layers": sorted(spec.layers()),
         "host_volumes": _host_volumes(spec),
@@ -141,7 +148,7 @@ def _devices(spec: PodSpec) -> dict[str, str]:
     return devices
 
 
-def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths) -> AppFacts:
+def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machine) -> AppFacts:
     image = spec.images[runtime.name]
     app = runtime.app
     if app is None:
@@ -171,6 +178,17 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths) -> AppFacts:
         app=runtime.name,
     )
     insecure = expand_insecure((*spec.options.insecure, *(options.insecure if options else ())))
+    foreign = _foreign_architecture(runtime.name, image)
+    launcher, unfiltered, unapplied = find_launcher(
+        # Without a filter nothing is to be known of what would have been in it.
+        without_seccomp(app.isolators) if "seccomp" in insecure else app.isolators,
+        spec.manifest.isolators,
+        architecture=foreign or host_labels()["arch"],
+        apparmor="apparmor" in machine.security_modules,
+        app=runtime.name,
+    )
+    if unfiltered:
+        insecure |= {"seccomp"}
     return AppFacts(
         runtime=runtime,
         app=replace(app, supplementary_gids=identity.supplementary),
@@ -181,13 +199,15 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths) -> AppFacts:
         gid=identity.gid,
         own_files=frozenset(p for p in ("/etc/hosts",) if _has_content(view, p)),
         docker=docker,
-        foreign_architecture=_foreign_architecture(runtime.name, image),
+        foreign_architecture=foreign,
         insecure=RUN_INSECURE & insecure,
         systemd=options.systemd if options else None,
         stop_timeout=options.stop_timeout if options else None,
         after=options.after if options else (),
         requires=options.requires if options else (),
         host_capabilities=_host_capabilities(),
+        launcher=launcher,
+        unapplied=unapplied,
     )
 
 

@@ -45,7 +45,8 @@ def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> C
         # What was found before the store changed may not be what would be found now.
         devices = any(_is_device(source) for _, source in compiled["host_volumes"])
         unchanged = generation == cache.store_generation(paths)
-        if unchanged and _depends_on_pod_file_alone(options) and not devices:
+        cacheable = unchanged and not devices and not spec.privileged
+        if cacheable and _depends_on_pod_file_alone(options):
             cache.save(paths, pod, compiled, file=file.path, text=file.text)
         return runs.begin(paths, compiled)
 

@@ -83,7 +83,8 @@ class PodOptions:
     """Of the pod. ``networks`` as ``--net`` takes them; ``dns`` addresses, or host or none alone;
     ``hosts_entries`` are ``IP=NAME``, or ``host`` alone; ``systemd`` properties of the slice;
     ``volumes`` those of the manifest that are more than it can say; ``follow_links`` lets sources
-    of volumes have symbolic links in them."""
+    of volumes have symbolic links in them; ``strict`` refuses what this machine cannot do instead
+    of leaving it out."""
 
     networks: tuple[str, ...] = ("default",)
     hostname: str | None = None
@@ -95,6 +96,7 @@ class PodOptions:
     on_app_failure: str = "stop"
     pull_policy: str = "new"
     insecure: tuple[str, ...] = ()
+    strict: bool = False
     description: str | None = None
     documentation: tuple[str, ...] = ()
     systemd: Mapping[str, object] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class PodOptions:
                 "on-app-failure": self.on_app_failure,
                 "pull-policy": self.pull_policy,
                 "insecure": list(self.insecure),
+                "strict": self.strict or None,
                 "description": self.description,
                 "documentation": list(self.documentation),
                 "systemd": dict(self.systemd),
@@ -184,6 +187,7 @@ def pod_options_at(
         on_app_failure=failure.one_of(*ON_APP_FAILURE) if failure.given else "stop",
         pull_policy=policy.one_of(*PULL_POLICIES) if policy.given else "new",
         insecure=_insecure(place.get("insecure")),
+        strict=place.get("strict").boolean(),
         description=_optional(place.get("description"), Cursor.line),
         documentation=tuple(each.line() for each in _one_or_more(place.get("documentation"))),
         systemd=_systemd(place.get("systemd")),

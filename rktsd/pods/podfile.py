@@ -39,8 +39,10 @@ from rktsd.pods.volumekinds import VolumeKind, volume_at
 
 _POD_KEYS = (
     "description", "documentation", "network", "hostname", "dns", "dns-search", "dns-options",
-    "dns-domain", "hosts", "on-app-failure", "pull-policy", "memory", "cpu", "systemd", "volume",
-    "port", "app", "follow-links", "ipc", "register",
+    "dns-domain", "hosts", "on-app-failure", "pull-policy", "insecure", "strict", "memory", "cpu",
+    "cpu-shares", "pids", "block-bandwidth", "block-iops", "network-bandwidth", "sysctl",
+    "selinux-context", "apparmor-profile", "systemd", "volume", "port", "app", "follow-links",
+    "ipc", "register",
 )  # fmt: skip
 _VOLUME_KEYS = ("name", "kind", "source", "read-only", "recursive", "mode", "uid", "gid", "size")
 _PUBLISHED_KEYS = ("name", "host-port", "host-ip")
@@ -48,9 +50,19 @@ _APP_KEYS = (
     "name", "image", "insecure", "pull-policy", "exec", "args", "user", "group",
     "supplementary-gids", "working-directory", "environment", "memory", "cpu", "cpu-shares",
     "capabilities-retain", "capabilities-remove", "no-new-privileges", "oom-score-adj",
+    "seccomp-retain", "seccomp-remove", "seccomp-errno", "rlimits", "pids", "block-bandwidth",
+    "block-iops", "network-bandwidth", "sysctl", "selinux-context", "apparmor-profile",
     "read-only-root", "stop-timeout", "after", "requires", "mounts", "ports", "annotations",
     "systemd",
 )  # fmt: skip
+# Fields whose value is the limit of an isolator, and those whose value is an isolator's.
+_LIMITED = (
+    ("pids", isolators.PIDS),
+    ("block-bandwidth", isolators.BLOCK_BANDWIDTH),
+    ("block-iops", isolators.BLOCK_IOPS),
+    ("network-bandwidth", isolators.NETWORK_BANDWIDTH),
+)
+_AS_IN_APPC = (("cpu-shares", isolators.CPU_SHARES),)
 _MOUNT_KEYS = ("volume", "path")
 _PORT_KEYS = ("name", "port", "protocol", "count")
 
@@ -213,6 +225,7 @@ def _published(place: Cursor) -> PublishedPort:
 
 
 def _resources(place: Cursor) -> tuple[Isolator, ...]:
+    """The isolators that apps have as well as pods."""
     memory, cpu = place.get("memory"), place.get("cpu")
     found = []
     if memory.given:
@@ -221,6 +234,24 @@ def _resources(place: Cursor) -> tuple[Isolator, ...]:
         # 0.5 is how people write half a processor; TOML makes it a float.
         value = repr(cpu.value) if isinstance(cpu.value, float) else cpu.value
         found.append(isolators.cpu_at(cpu._replace(value=value)))
+    for key, name in _LIMITED:
+        limit = place.get(key)
+        if limit.given:
+            found.append(isolators.limit_at(limit, name))
+    for key, name in _AS_IN_APPC:
+        if place.get(key).given:
+            found.append(isolators.checked(name, place.get(key)))
+    sysctl, context = place.get("sysctl"), place.get("selinux-context")
+    if sysctl.given:
+        numbers = {
+            n: str(m.value) if type(m.value) is int else m.value for n, m in sysctl.members()
+        }
+        found.append(isolators.checked(isolators.SYSCTL, sysctl._replace(value=numbers)))
+    if context.given:
+        found.append(isolators.selinux_at(context))
+    if place.get("apparmor-profile").given:
+        profile = {"profile": place.get("apparmor-profile").line()}
+        found.append(Isolator(isolators.APPARMOR, profile))
     return tuple(found)
 
 
@@ -232,10 +263,21 @@ def _app_isolators(place: Cursor) -> tuple[Isolator, ...]:
             if not words.elements():
                 raise words.problem("empty")
             found.append(isolators.capabilities_at(words.elements(), retain=retain))
+    for key, retain in (("seccomp-retain", True), ("seccomp-remove", False)):
+        words = place.get(key)
+        if words.given:
+            if not words.elements():
+                raise words.problem("empty")
+            errno = place.get("seccomp-errno")
+            found.append(isolators.seccomp_at(words.elements(), errno, retain=retain))
+    if place.get("seccomp-errno").given and not any(
+        isolator.name in (isolators.SECCOMP_RETAIN, isolators.SECCOMP_REMOVE) for isolator in found
+    ):
+        raise place.get("seccomp-errno").problem("without seccomp-retain or seccomp-remove")
     found += [
         isolators.checked(name, place.get(key))
         for key, name in (
-            ("cpu-shares", isolators.CPU_SHARES),
+            ("rlimits", isolators.RLIMITS),
             ("no-new-privileges", isolators.NO_NEW_PRIVILEGES),
             ("oom-score-adj", isolators.OOM_SCORE_ADJ),
         )

@@ -14,8 +14,8 @@ from rktsd.pods.compile import Compiled, compile_pod
 from rktsd.pods.spec import PodSpec
 
 
-def prepare(spec: PodSpec, paths: Paths, *, uuid: str) -> None:
-    """Make a prepared pod.
+def prepare(spec: PodSpec, paths: Paths, *, uuid: str) -> list[str]:
+    """Make a prepared pod. Returns what this machine cannot do of what it asks for.
 
     It is compiled once for the sake of its errors: what cannot run is not prepared.
     """
@@ -25,6 +25,7 @@ def prepare(spec: PodSpec, paths: Paths, *, uuid: str) -> None:
         compiled = compile_pod(spec, pod=uuid, uuid=uuid, directory=directory, paths=paths)
         runs.check(paths, compiled)
         directories.create(paths, directories.PREPARED, uuid, compiled["files"])
+    return compiled["plan"]["unapplied"]
 
 
 def compile_prepared(uuid: str, paths: Paths) -> Compiled:

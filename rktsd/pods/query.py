@@ -77,7 +77,10 @@ class AppStatus(NamedTuple):
 
 
 class PodStatus(NamedTuple):
-    """One pod; ``networks`` as in net-info.json, ``manifest`` the pod manifest as read."""
+    """One pod; ``networks`` as in net-info.json, ``manifest`` the pod manifest as read.
+
+    ``unapplied`` says in a line each what this machine could not do of what the pod asks for.
+    """
 
     place: Place
     state: str
@@ -86,6 +89,7 @@ class PodStatus(NamedTuple):
     networks: list[dict[str, Any]]
     apps: tuple[AppStatus, ...]
     manifest: Mapping[str, Any]
+    unapplied: tuple[str, ...] = ()
 
 
 def places(paths: Paths) -> list[Place]:
@@ -204,6 +208,7 @@ def status(place: Place, live: Live) -> PodStatus:
                 for app in manifest["apps"] or ()
             ),
             manifest=manifest,
+            unapplied=_lines(f"{directory}/unapplied"),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadInput(f"{directory}/pod: damaged: {type(error).__name__}: {error}") from error
@@ -325,6 +330,14 @@ def _read_word(path: str) -> str | None:
             return file.read(4096).strip() or None
     except OSError:
         return None
+
+
+def _lines(path: str) -> tuple[str, ...]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return tuple(file.read(1 << 16).splitlines())
+    except OSError:
+        return ()
 
 
 def _modified(path: str) -> int:

@@ -15,6 +15,7 @@ from rktsd.paths import Paths
 from rktsd.pods.options import AppOptions, PodOptions, expand_insecure
 from rktsd.pods.overrides import apply_overrides
 from rktsd.pods.spec import AppImage, PodSpec, app_image
+from rktsd.stage1.seccomp import narrows, with_blacklist
 from rktsd.store.store import Store
 
 _FLAG = re.compile(r"--insecure-options=([a-z]+(?:,[a-z]+)*)")
@@ -38,6 +39,14 @@ def resolve(
     that the images were used. Raises what ``fetch`` raises, NotFound for an image ID that is not
     stored, and BadInput for an app without a command.
     """
+    granted: list[bool] = []
+
+    def privileged() -> bool:
+        from rktsd.config.settings import read_run_settings
+
+        granted.append(read_run_settings(paths.config_dirs()).image_privileges)
+        return granted[-1]
+
     apps, images = [], {}
     for runtime in manifest.apps:
         app_options = options.apps.get(runtime.name, AppOptions())
@@ -63,8 +72,8 @@ def resolve(
             store.touch(record.id)
         image = app_image(record, store.manifest_bytes(record.id))
         images[runtime.name] = image
-        apps.append(_reified(runtime, image, app_options))
-    return PodSpec(replace(manifest, apps=tuple(apps)), options, images)
+        apps.append(_reified(runtime, image, app_options, privileged=privileged))
+    return PodSpec(replace(manifest, apps=tuple(apps)), options, images, privileged=any(granted))
 
 
 @contextlib.contextmanager
@@ -88,32 +97,52 @@ def _field(flag: re.Match[str]) -> str:
     return f"insecure = [{words}]"
 
 
-def _check_modesty(app: str, image: AppImage, options: AppOptions) -> None:
-    """Refuse an image that gives itself more than an app has, unless the pod says what it gets.
+def _immodesty(app: str, image: AppImage, options: AppOptions) -> Unsupported | None:
+    """What is wrong with an image that gives itself more than an app has.
 
-    rkt gave an app what its image asked for. Raises Unsupported.
+    Nothing where the pod says what it gets.
     """
     wished = image.manifest.app.isolators if image.manifest.app else ()
     said = {each.name for each in options.overrides.isolators}
+    asks, gets = f"app {app}: image {image.shown} asks for", "say what it gets:"
     more = isolators.capability_set(wished) - isolators.DEFAULT_CAPABILITIES
     if more and not said & {isolators.CAPABILITIES_RETAIN, isolators.CAPABILITIES_REMOVE}:
-        raise Unsupported(
-            f"app {app}: image {image.shown} asks for {', '.join(sorted(more))}",
-            hint="say what it gets: capabilities-retain in a pod file, or --caps-retain",
+        return Unsupported(
+            f"{asks} {', '.join(sorted(more))}",
+            hint=f"{gets} capabilities-retain in a pod file, or --caps-retain",
         )
     score = isolators.oom_score_adj(wished)
     if score is not None and score < 0 and isolators.OOM_SCORE_ADJ not in said:
-        raise Unsupported(
-            f"app {app}: image {image.shown} asks for the OOM score {score}",
-            hint="say what it gets: oom-score-adj in a pod file, or --oom-score-adj",
+        return Unsupported(
+            f"{asks} the OOM score {score}",
+            hint=f"{gets} oom-score-adj in a pod file, or --oom-score-adj",
         )
+    asked = isolators.seccomp(wished)
+    if said & {isolators.SECCOMP_RETAIN, isolators.SECCOMP_REMOVE} or asked is None:
+        return None
+    if asked.mode == "retain" and not narrows(asked, app=app):
+        return Unsupported(
+            f"{asks} system calls that the default filter forbids",
+            hint=f"{gets} seccomp-retain in a pod file, or --seccomp",
+        )
+    return None
 
 
-def _reified(runtime: RuntimeApp, image: AppImage, options: AppOptions) -> RuntimeApp:
-    """The app with its image's ID, and with the app section that runs (appc spec, pods.md)."""
+def _reified(
+    runtime: RuntimeApp, image: AppImage, options: AppOptions, *, privileged: Callable[[], bool]
+) -> RuntimeApp:
+    """The app with its image's ID, and with the app section that runs (appc spec, pods.md).
+
+    rkt gave an app what its image asked for; here that is for ``privileged`` to say.
+    """
     own = runtime.app or image.manifest.app
-    if runtime.app is None and image.manifest.app is not None:
-        _check_modesty(runtime.name, image, options)
+    if runtime.app is None and own is not None:
+        problem = _immodesty(runtime.name, image, options)
+        removes = any(each.name == isolators.SECCOMP_REMOVE for each in own.isolators)
+        if (problem or removes) and not privileged():
+            if problem:
+                raise problem
+            own = replace(own, isolators=with_blacklist(own.isolators))
     if own is None and options.overrides.exec is None:
         raise BadInput(
             f"app {runtime.name}: image {image.shown} has no app section", hint="give exec"

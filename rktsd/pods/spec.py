@@ -41,11 +41,15 @@ def shown_name(manifest: ImageManifest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PodSpec:
-    """``manifest`` is reified: every app has its image's ID and an app section of its own."""
+    """``manifest`` is reified: every app has its image's ID and an app section of its own.
+
+    ``privileged``: an image got more than usual because this machine's settings let it.
+    """
 
     manifest: PodManifest
     options: PodOptions
     images: Mapping[str, AppImage]
+    privileged: bool = False
 
     def files(self) -> dict[str, str]:
         """The spec as files of a pod's directory."""

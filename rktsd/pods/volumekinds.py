@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rktsd.appc import names, read
 from rktsd.appc.cursor import Cursor
-from rktsd.appc.isolators import parse_bytes
+from rktsd.appc.quantities import parse_bytes
 from rktsd.appc.types import Volume
 
 NAMED, TMPFS = "named", "tmpfs"

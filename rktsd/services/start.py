@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rktsd.pods.compile import Compiled
 
 # sd-daemon(3): the journal reads the priority off the line.
-_ERROR, _INFO = "<3>", "<6>"
+_ERROR, _WARNING, _INFO = "<3>", "<4>", "<6>"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,7 +62,13 @@ def start(pod: str, paths: Paths) -> None:
         else:
             compiled = _named(pod, paths)
     plan = compiled["plan"]
+    for line in plan["unapplied"]:
+        sys.stderr.write(f"{_WARNING}pod {pod}: not applied: {line}\n")
     _set_up_network(compiled, run_directory, paths)
+    if plan["sysctl"] and compiled["namespace"] is not None:
+        from rktsd.net.namespace import set_kernel
+
+        set_kernel(compiled["namespace"], plan["sysctl"])
     apply.write_bundles(plan)
     apply.write_unit_list(plan)
     with Bus() as bus:
@@ -124,6 +130,7 @@ def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> Non
         namespace=namespace,
         networks=networks(paths, compiled["networks"]),
         ports=[PortMapping(*port) for port in compiled["ports"]],
+        bandwidth=compiled["plan"]["bandwidth"],
         called=holder,
     )
     record(compiled["plan"]["directory"], attachments)

@@ -34,6 +34,8 @@ def write_bundles(plan: PodPlan) -> None:
             _mount_memory(plan)
         for path, text in plan["files"]:
             write(path, text)
+        for path, digits in plan["programs"]:
+            write_atomic(path, bytes.fromhex(digits), mode=0o755, durable=False)
         # The environment of an app may hold secrets.
         os.mkdir(f"{plan['run_directory']}/apps", 0o700)
         for bundle in plan["bundles"]:

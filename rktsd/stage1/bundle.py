@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rktsd.appc import isolators
+from rktsd.appc import isolators, limits
 from rktsd.appc.cursor import shown
 from rktsd.errors import BadInput
-from rktsd.stage1 import syscalls
+from rktsd.stage1 import launcher, syscalls
 from rktsd.stage1.mounts import BindMount
 from rktsd.stage1.readiness import MANAGER_SOCKET, readiness
 from rktsd.stage1.types import AppFacts, PodFacts
@@ -65,6 +65,8 @@ def environment(facts: AppFacts) -> list[str]:
 def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
     """config.json. Raises BadInput for what no process can be given."""
     arguments = [facts.executable, *facts.app.exec[1:]]
+    if facts.launcher is not None:
+        arguments.insert(0, launcher.PATH)
     variables = environment(facts)
     for text in (*arguments, *variables):
         if "\0" in text:
@@ -72,7 +74,7 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
     namespaces: list[dict[str, str]] = [
         {"type": kind} for kind in ("pid", "mount", "uts", "cgroup")
     ]
-    if pod.shared_memory is None:
+    if pod.shared_memory is None and not pod.ipc_settings:
         namespaces.insert(2, {"type": "ipc"})
     if pod.namespace is not None:
         namespaces.append({"type": "network", "path": pod.namespace})
@@ -94,8 +96,11 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
     score = isolators.oom_score_adj(facts.app.isolators)
     if score is not None:
         process["oomScoreAdj"] = score
+    label = selinux_label(pod, facts)
+    if label is not None:
+        process["selinuxLabel"] = label
     linux: dict[str, Any] = {"namespaces": namespaces}
-    if _own_filter(facts):
+    if _own_filter(facts) and not _launcher_filters(facts):
         linux["seccomp"] = _seccomp(facts, capabilities)
     return {
         "ociVersion": "1.0.0",
@@ -119,16 +124,34 @@ def _own_filter(facts: AppFacts) -> bool:
     return "seccomp" not in facts.insecure and not wants
 
 
+def _launcher_filters(facts: AppFacts) -> bool:
+    return facts.launcher is not None and facts.launcher.filters
+
+
+def launcher_path(pod: PodFacts, facts: AppFacts) -> str:
+    """Where the app's launcher lies: not below /run, from where hosts let nothing be executed."""
+    return f"{pod.directory}/launchers/{facts.runtime.name}"
+
+
 def _rlimits(facts: AppFacts) -> list[dict[str, Any]]:
-    """The Limit…= among the app's systemd settings: nspawn hands on those of the bundle only."""
-    limits = []
+    """The app's, with its systemd settings Limit…=: nspawn hands on those of the bundle only."""
+    chosen = {
+        f"RLIMIT_{name.upper()}": (soft, hard)
+        for name, (soft, hard) in limits.rlimits(facts.app.isolators).items()
+    }
     for setting, value in (facts.systemd or {}).items():
         if setting in properties.LIMIT_FORMS:
             where = f"app {facts.runtime.name}: systemd.{setting}"
             soft, hard = properties.limit(setting, value, where)
-            kind = f"RLIMIT_{setting.removeprefix('Limit')}"
-            limits.append({"type": kind, "soft": soft, "hard": hard})
-    return limits
+            chosen[f"RLIMIT_{setting.removeprefix('Limit')}"] = (soft, hard)
+    return [{"type": kind, "soft": soft, "hard": hard} for kind, (soft, hard) in chosen.items()]
+
+
+def selinux_label(pod: PodFacts, facts: AppFacts) -> str | None:
+    """The label of an app, which overrides its pod's, where the kernel has SELinux."""
+    if "selinux" not in pod.machine.security_modules:
+        return None
+    return limits.selinux_label([*pod.manifest.isolators, *facts.app.isolators])
 
 
 def _capabilities(facts: AppFacts) -> list[str]:
@@ -209,12 +232,13 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
         f"--overlay{'-ro' if facts.runtime.read_only_root_fs else ''}="
         f"{':'.join(_escape(path) for path in stack)}:/",
         f"--bind-ro={INACCESSIBLE}",
+        *_launcher_option(pod, facts),
         *(_bind_option(bind) for bind in binds),
         *_readiness_options(facts),
         *_credential_options(facts, bundle),
     ]
     variables = "SYSTEMD_LOG_LEVEL=notice"
-    if "seccomp" in facts.insecure:
+    if "seccomp" in facts.insecure or _launcher_filters(facts):
         variables += " SYSTEMD_SECCOMP=0"
     if "paths" in facts.insecure:
         variables += " SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes"
@@ -224,7 +248,8 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
     # An app that is restarted has not ended any more.
     status = shlex.quote(f"{pod.directory}/status/{facts.runtime.name}")
     return (
-        f"#!/bin/sh\n[ ! -e {status} ] || rm -f {status}\n{_credential_lines(facts, bundle)}"
+        f"#!/bin/sh\n{_ipc_script(pod)}[ ! -e {status} ] || rm -f {status}\n"
+        f"{_credential_lines(facts, bundle)}"
         f"{variables} exec {shlex.join(command)}\n"
     )
 
@@ -268,6 +293,28 @@ def _readiness_options(facts: AppFacts) -> list[str]:
     wanted = readiness(facts)
     ready = ["--notify-ready=yes"] if wanted.by_app else []
     return [*ready, f"--bind={MANAGER_SOCKET}"] if wanted.direct else ready
+
+
+def _ipc_script(pod: PodFacts) -> str:
+    """Write the kernel settings of the pod's IPC namespace, in which the script runs already.
+
+    systemd-nspawn reads the "sysctl" of a bundle and does nothing about it (252). The settings are
+    those of the namespace that looks at them first, so that needs a /proc that nobody looked at;
+    and the machine's own may be read-only, where the machine is a container.
+    """
+    if not pod.ipc_settings:
+        return ""
+    steps = ["mount -t proc proc /proc"]
+    for name, value in pod.ipc_settings.items():
+        file = f"/proc/sys/{name.replace('.', '/')}"
+        steps.append(f"printf %s {shlex.quote(value)} >{shlex.quote(file)}")
+    return f"unshare --mount /bin/sh -c {shlex.quote(' && '.join(steps))} || exit\n"
+
+
+def _launcher_option(pod: PodFacts, facts: AppFacts) -> list[str]:
+    if facts.launcher is None:
+        return []
+    return [f"--bind-ro={_escape(launcher_path(pod, facts))}:{launcher.PATH}:norbind"]
 
 
 def _bind_option(bind: BindMount) -> str:

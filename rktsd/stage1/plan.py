@@ -10,13 +10,13 @@ when it fails and that is to stop the others.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rktsd import paths
-from rktsd.appc import isolators
-from rktsd.appc.types import Isolator
+from rktsd.appc import isolators, limits
 from rktsd.errors import BadInput, Unsupported
-from rktsd.stage1 import bundle
+from rktsd.stage1 import bundle, resources, sysctl
 from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
 from rktsd.stage1.order import check_order
 from rktsd.stage1.readiness import readiness
@@ -51,10 +51,17 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
     )
     directories: dict[str, tuple[str, int, int, int]] = {}
     files = _pod_files(pod)
+    kernel = _sysctl(pod, apps)
+    pod = replace(pod, ipc_settings=sysctl.of_ipc(kernel))
+    bandwidth, missing = _bandwidth(pod, apps)
+    missing = [*_unapplied(pod, apps), *missing]
+    if pod.strict and missing:
+        raise Unsupported(f"pod {pod.name}: {missing[0]}")
     units = [_slice(pod)]
     bundles: list[BundlePlan] = []
     fills: dict[str, FillPlan] = {}
     memory: dict[str, str] = {}
+    programs: list[tuple[str, str]] = []
     for facts in apps:
         _refuse_unsupported(facts)
         name = facts.runtime.name
@@ -68,6 +75,8 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         memory.update((bind.source, SHARED_MEMORY) for bind in shared if bind.source != "/dev/shm")
         overlay = f"{pod.directory}/overlay/{name}"
         files += [(f"{overlay}{place.path}", "") for place in facts.placeholders if place.is_file]
+        if facts.launcher is not None:
+            programs.append((bundle.launcher_path(pod, facts), facts.launcher.program.hex()))
         bundle_directory = f"{pod.run_directory}/apps/{name}"
         all_binds = [*_host_files(pod, facts, mounts.binds), *shared, *mounts.binds]
         bundles.append(
@@ -92,6 +101,10 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         "files": files,
         "fills": list(fills.values()),
         "mounts": list(memory.items()),
+        "programs": programs,
+        "bandwidth": bandwidth,
+        "sysctl": sysctl.of_network(kernel),
+        "unapplied": missing,
     }
 
 
@@ -116,6 +129,8 @@ def _app_directories(
     for place in facts.placeholders:
         if not place.is_file:
             yield f"{overlay}{place.path}", place.mode, place.uid, place.gid
+    if facts.launcher is not None:
+        yield f"{pod.directory}/launchers", 0o700, 0, 0
     if mounts.directories or any(not fill["name"] for fill in mounts.fills):
         yield f"{pod.directory}/volumes", 0o700, 0, 0
     yield from mounts.directories
@@ -123,13 +138,57 @@ def _app_directories(
 
 def _refuse_unsupported(facts: AppFacts) -> None:
     app = facts.app
-    absent = [f"isolator {name}" for name in isolators.unsupported(app.isolators)]
-    if isolators.seccomp(app.isolators) is not None:
-        absent.append("a system call filter of its own (os/linux/seccomp-*)")
-    absent += [f"event handler {handler.name}" for handler in app.event_handlers]
+    absent = [f"event handler {handler.name}" for handler in app.event_handlers]
     absent += [f"socket activation (port {p.name})" for p in app.ports if p.socket_activated]
     if absent:
         raise Unsupported(f"app {facts.runtime.name}: {absent[0]} is not done by this version")
+
+
+def _unapplied(pod: PodFacts, apps: Sequence[AppFacts]) -> list[str]:
+    """What this machine cannot do of what was asked for, a line each."""
+    found = resources.unapplied(pod.manifest.isolators, pod.machine)
+    for facts in apps:
+        name = facts.runtime.name
+        found += [f"app {name}: {each}" for each in facts.unapplied]
+        found += [
+            f"app {name}: {each}" for each in resources.unapplied(facts.app.isolators, pod.machine)
+        ]
+    return found
+
+
+def _bandwidth(pod: PodFacts, apps: Sequence[AppFacts]) -> tuple[int | None, list[str]]:
+    """Bytes a second of each of the pod's interfaces, and what cannot be done of what was asked.
+
+    The apps share the interfaces: a limit for one of several cannot be told apart there.
+    """
+    rate = limits.network_bandwidth(pod.manifest.isolators)
+    asking = [facts for facts in apps if limits.network_bandwidth(facts.app.isolators) is not None]
+    missing = []
+    if asking and len(apps) == 1:
+        own = limits.network_bandwidth(asking[0].app.isolators)
+        rate = own if rate is None or own is None else min(rate, own)
+    elif asking:
+        missing = [
+            f"app {facts.runtime.name}: {isolators.NETWORK_BANDWIDTH}: the apps of a pod share its"
+            " interfaces; give it to the pod"
+            for facts in asking
+        ]
+    if rate is not None and pod.namespace is None:
+        missing.append(f"{isolators.NETWORK_BANDWIDTH}: the pod has the network of the host")
+        rate = None
+    return rate, missing
+
+
+def _sysctl(pod: PodFacts, apps: Sequence[AppFacts]) -> dict[str, str]:
+    """The kernel settings of the pod, and those that its apps ask for; they must not differ."""
+    own = {"own_network": pod.namespace is not None, "own_ipc": pod.ipc != "parent"}
+    found = sysctl.checked(pod.manifest.isolators, f"pod {pod.name}", **own)
+    for facts in apps:
+        where = f"app {facts.runtime.name}"
+        for name, value in sysctl.checked(facts.app.isolators, where, **own).items():
+            if found.setdefault(name, value) != value:
+                raise BadInput(f"{where}: sysctl {name}: {value!r} here and {found[name]!r} there")
+    return found
 
 
 def _host_files(pod: PodFacts, facts: AppFacts, binds: Sequence[BindMount]) -> Iterable[BindMount]:
@@ -156,12 +215,12 @@ def _slice(pod: PodFacts) -> UnitPlan:
         ("StopWhenUnneeded", "b", True),
         ("OnSuccess", "as", [names.ended_unit(pod.name)]),
         ("CollectMode", "s", "inactive-or-failed"),
-        *_resources(pod.manifest.isolators, pod),
+        *resources.resource_properties(pod.manifest.isolators, pod.machine),
         *unit_properties(pod.systemd or {}, f"pod {pod.name}: systemd", slice=True),
     ]
-    refused = isolators.unsupported(pod.manifest.isolators, pod=True)
+    refused = isolators.misplaced(pod.manifest.isolators)
     if refused:
-        raise Unsupported(f"pod {pod.name}: isolator {refused[0]} is not done by this version")
+        raise Unsupported(f"pod {pod.name}: isolator {refused[0]} is for apps, not for pods")
     return {"name": names.pod_slice(pod.name), "properties": merged(chosen)}
 
 
@@ -226,7 +285,7 @@ def _app_unit(
             ("DeviceAllow", "a(ss)", [*_DEVICES, *_device_volumes(pod, binds)]),
         ]
     chosen += _ipc(pod, name)
-    chosen += _resources(facts.app.isolators, pod)
+    chosen += resources.resource_properties(facts.app.isolators, pod.machine)
     chosen += unit_properties(facts.systemd or {}, f"app {name}: systemd", slice=False)
     return {"name": names.app_unit(pod.name, name), "properties": merged(chosen)}
 
@@ -246,7 +305,7 @@ def _shared_memory(pod: PodFacts, binds: Sequence[BindMount]) -> list[BindMount]
 def _ipc(pod: PodFacts, app: str) -> Iterable[Property]:
     """The apps of a pod share an IPC namespace (rkt); the only one of a pod gets it from nspawn."""
     first = pod.manifest.apps[0].name
-    if pod.ipc != "parent" and len(pod.manifest.apps) > 1:
+    if pod.ipc != "parent" and (len(pod.manifest.apps) > 1 or pod.ipc_settings):
         yield "PrivateIPC", "b", True
         if app != first:
             yield "JoinsNamespaceOf", "as", [names.app_unit(pod.name, first)]
@@ -257,20 +316,3 @@ def _device_volumes(pod: PodFacts, binds: Sequence[BindMount]) -> Iterable[tuple
     for bind in binds:
         if bind.source in pod.devices:
             yield pod.devices[bind.source], "r" if bind.read_only else "rw"
-
-
-def _resources(values: Sequence[Isolator], pod: PodFacts) -> list[Property]:
-    """What the resource isolators mean to a unit (appc spec, ace.md "Isolators")."""
-    chosen: list[Property] = []
-    memory = isolators.memory_limit(values)
-    if memory is not None:
-        chosen.append(("MemoryMax", "t", memory))
-    milli = isolators.cpu_limit_milli(values)
-    if milli is not None:
-        chosen.append(("CPUQuotaPerSecUSec", "t", milli * 1000))
-    shares = isolators.cpu_shares(values)
-    if shares is not None and pod.unified_cgroups:
-        chosen.append(("CPUWeight", "t", min(10000, max(1, shares * 100 // 1024))))
-    elif shares is not None:
-        chosen.append(("CPUShares", "t", shares))
-    return chosen

@@ -30,6 +30,15 @@ def render(plan: PodPlan) -> str:
         lines += [f"{key} = {value}" for key, value in fill.items() if key != "directory"]
     for path, options in plan["mounts"]:
         lines += ["", f"[tmpfs {path}] {options}"]
+    for path, digits in plan["programs"]:
+        lines += ["", f"[program {path}] {len(digits) // 2} bytes"]
+    if plan["bandwidth"] is not None:
+        lines += ["", f"bandwidth of each interface: {plan['bandwidth']} bytes a second"]
+    if plan["sysctl"]:
+        lines += ["", "[sysctl of the network namespace]"]
+        lines += [f"{name} = {value}" for name, value in plan["sysctl"].items()]
+    if plan["unapplied"]:
+        lines += ["", "[not applied]", *plan["unapplied"]]
     for bundle in plan["bundles"]:
         config = _with_named_filter(bundle["config"])
         shown = json.dumps(config, indent=1, ensure_ascii=False)

@@ -28,6 +28,15 @@ class Placeholder:
 
 
 @dataclass(frozen=True, slots=True)
+class Launcher:
+    """``program`` is executed in the app's place (stage1.launcher); ``filters`` if it loads the
+    system call filter, so that nothing else has to."""
+
+    program: bytes
+    filters: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AppFacts:
     """One app with everything about its image that had to be looked up.
 
@@ -54,6 +63,19 @@ class AppFacts:
     host_capabilities: frozenset[str] = frozenset()
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    launcher: Launcher | None = None
+    unapplied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the kernel offers: ``controllers`` are cpu, memory, io and pids, as far as they are
+    there; ``block_devices`` paths of whole disks; ``security_modules`` selinux and apparmor."""
+
+    unified_cgroups: bool = True
+    controllers: frozenset[str] = frozenset({"cpu", "memory", "io", "pids"})
+    block_devices: tuple[str, ...] = ()
+    security_modules: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +109,17 @@ class PodFacts:
     hosts: str
     hosts_forced: bool = False
     resolv_conf: str | None = None
-    unified_cgroups: bool = True
+    machine: Machine = Machine()
     on_app_failure: str = "stop"
     description: str | None = None
     documentation: tuple[str, ...] = ()
     systemd: Mapping[str, object] | None = None
+    strict: bool = False
     volumes: Mapping[str, VolumeFacts] = field(default_factory=dict)
     devices: Mapping[str, str] = field(default_factory=dict)
     ipc: str = "auto"
     register: bool = False
+    ipc_settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shared_memory(self) -> str | None:
@@ -142,7 +166,10 @@ class PodPlan(TypedDict):
 
     ``barrier`` is the main unit of the call, ``units`` the others. ``directories`` are
     (path, mode, uid, gid) in the order to be made, ``files`` (path, text), ``fills`` volumes with
-    content, ``mounts`` file systems in memory: (path, mount options), for the reaper to unmount.
+    content, ``mounts`` file systems in memory: (path, mount options), for the reaper to unmount,
+    ``programs`` (path, hexadecimal digits of the content). ``bandwidth`` in bytes a second and
+    ``sysctl`` are for the pod's network namespace. ``unapplied`` says in a line each what this
+    machine cannot do.
     The run's UUID appears in it as text only, so that a plan can be used again for another run.
     """
 
@@ -158,3 +185,7 @@ class PodPlan(TypedDict):
     files: list[tuple[str, str]]
     fills: list[FillPlan]
     mounts: list[tuple[str, str]]
+    programs: list[tuple[str, str]]
+    bandwidth: int | None
+    sysctl: dict[str, str]
+    unapplied: list[str]

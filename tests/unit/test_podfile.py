@@ -195,11 +195,11 @@ def test_every_field_of_a_toml_pod_file_is_read() -> None:
             isolators=(
                 Isolator("resource/memory", {"limit": "512M"}),
                 Isolator("resource/cpu", {"limit": "500m"}),
+                Isolator("os/linux/cpu-shares", 512),
                 Isolator(
                     isolators.CAPABILITIES_RETAIN,
                     {"set": ["CAP_NET_BIND_SERVICE", "CAP_SETUID"]},
                 ),
-                Isolator("os/linux/cpu-shares", 512),
                 Isolator("os/linux/no-new-privileges", True),
                 Isolator("os/linux/oom-score-adj", -100),
             ),
@@ -702,3 +702,44 @@ def test_an_image_without_an_app_needs_a_command() -> None:
     for image_app in (None, replace(IMAGE_APP, exec=())):
         with pytest.raises(BadInput, match=r"^app web: neither its image nor the pod says what to"):
             apply_overrides(image_app, AppOverrides(args=("-v",)), app="web")
+
+
+def test_what_confines_an_app_and_a_pod() -> None:
+    shared = """
+pids = 64
+block-bandwidth = "2M"
+block-iops = 1000
+network-bandwidth = "1G"
+selinux-context = "system_u:system_r:web_t:s0:c1,c2"
+apparmor-profile = "web"
+"""
+    own = """
+seccomp-retain = ["@rkt/default-whitelist", "mount"]
+seccomp-errno = "EPERM"
+rlimits = { nofile = "1024:4096", core = 0 }
+sysctl = { "net.core.somaxconn" = 100 }
+"""
+    found = toml(f"{shared}strict = true\ninsecure = 'paths'\n{SMALL}{shared}{own}")
+    both = (
+        Isolator(isolators.PIDS, {"limit": "64"}),
+        Isolator(isolators.BLOCK_BANDWIDTH, {"default": True, "limit": "2M"}),
+        Isolator(isolators.BLOCK_IOPS, {"default": True, "limit": "1000"}),
+        Isolator(isolators.NETWORK_BANDWIDTH, {"default": True, "limit": "1G"}),
+    )
+    context = {"user": "system_u", "role": "system_r", "type": "web_t", "level": "s0:c1,c2"}
+    security = (
+        Isolator(isolators.SELINUX, context),
+        Isolator(isolators.APPARMOR, {"profile": "web"}),
+    )
+    assert found.manifest.isolators == (*both, *security)
+    assert (found.options.strict, found.options.insecure) == (True, ("paths",))
+    (options,) = found.options.apps.values()
+    kept = ["@rkt/default-whitelist", "mount"]
+    assert options.overrides.isolators == (
+        *both,
+        Isolator(isolators.SYSCTL, {"net.core.somaxconn": "100"}),
+        *security,
+        Isolator(isolators.SECCOMP_RETAIN, {"set": kept, "errno": "EPERM"}),
+        Isolator(isolators.RLIMITS, {"nofile": "1024:4096", "core": 0}),
+    )
+    assert PodOptions.from_json(found.options.to_json()) == found.options

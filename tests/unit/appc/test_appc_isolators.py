@@ -2,7 +2,7 @@
 
 import pytest
 
-from rktsd.appc import isolators
+from rktsd.appc import isolators, limits, quantities
 from rktsd.appc.types import Isolator
 from rktsd.errors import BadInput
 
@@ -19,7 +19,7 @@ from rktsd.errors import BadInput
     ],
 )  # fmt: skip
 def test_bytes(text: str, value: int) -> None:
-    assert isolators.parse_bytes(text, "f") == value
+    assert quantities.parse_bytes(text, "f") == value
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_bytes(text: str, value: int) -> None:
      ("0", 0), ("1k", 10**6), ("100m", 100), ("0.1", 100)],
 )  # fmt: skip
 def test_milli(text: str, value: int) -> None:
-    assert isolators.parse_milli(text, "f") == value
+    assert quantities.parse_milli(text, "f") == value
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_milli(text: str, value: int) -> None:
 )  # fmt: skip
 def test_bad_quantities(text: str, reason: str) -> None:
     with pytest.raises(BadInput, match=f"^f: .*{reason}"):
-        isolators.parse_bytes(text, "f")
+        quantities.parse_bytes(text, "f")
 
 
 GOOD = [
@@ -74,6 +74,9 @@ GOOD = [
     ("resource/block-bandwidth", {"default": True, "limit": "2M"}),
     ("resource/block-iops", {"default": True, "limit": "1000"}),
     ("resource/network-bandwidth", {"default": True, "limit": "1G"}),
+    ("resource/pids", {"limit": 1}),
+    ("os/unix/rlimits", {"nofile": "10:20", "core": "unlimited", "cpu": 5}),
+    ("os/linux/seccomp-retain-set", {"set": ["_llseek"]}),
 ]
 
 
@@ -107,6 +110,10 @@ def test_good_values(name: str, value: object) -> None:
         ("os/linux/capabilities-retain-set", {"set": "CAP_KILL"}, "f: set: "),
         ("os/linux/capabilities-retain-set", {"set": ["CAP_X"]}, 'f: set[0]: "CAP_X" is not'),
         ("os/linux/capabilities-remove-set", {"set": ["KILL"]}, 'f: set[0]: "KILL" is not'),
+        ("resource/pids", {"limit": "0"}, "f: limit: nothing can run without a process"),
+        ("os/unix/rlimits", {"files": 1}, "f: files: not one of as, core, "),
+        ("os/unix/rlimits", {"nofile": "2:1"}, 'f: nofile: "2:1": the soft limit is above'),
+        ("os/unix/rlimits", {"nofile": "many"}, 'f: nofile: "many" is not a quantity'),
         ("os/linux/seccomp-retain-set", {"set": []}, "f: set: empty"),
         ("os/linux/seccomp-retain-set", {"set": ["a b"]}, 'f: set[0]: "a b" is not'),
         ("os/linux/seccomp-retain-set", {"set": ["@all"]}, 'f: set[0]: "@all" is not'),
@@ -136,7 +143,15 @@ def test_nothing_said_means_the_defaults() -> None:
     assert isolators.oom_score_adj(()) is None
     assert isolators.seccomp(()) is None
     assert isolators.no_new_privileges(()) is False
-    assert isolators.unsupported(()) == []
+    assert isolators.misplaced(()) == []
+    assert limits.pids(()) is None
+    assert limits.block_bandwidth(()) is None
+    assert limits.block_iops(()) is None
+    assert limits.network_bandwidth(()) is None
+    assert limits.sysctl(()) == {}
+    assert limits.rlimits(()) == {}
+    assert limits.selinux_label(()) is None
+    assert limits.apparmor_profile(()) is None
     assert isolators.capability_set(()) == isolators.DEFAULT_CAPABILITIES
     assert len(isolators.DEFAULT_CAPABILITIES) == 14
     assert isolators.DEFAULT_CAPABILITIES < isolators.CAPABILITIES
@@ -214,17 +229,41 @@ def test_a_replacement_takes_the_place_of_its_counterpart() -> None:
     assert isolators.replaced(old, ()) == old
 
 
-def test_what_is_not_applied_is_named() -> None:
+def test_what_says_nothing_of_a_pod_is_named() -> None:
     every = make(*dict(GOOD).items())
-    assert isolators.unsupported(every) == [
-        "os/linux/apparmor-profile",
-        "os/linux/selinux-context",
-        "os/unix/sysctl",
-        "resource/block-bandwidth",
-        "resource/block-iops",
-        "resource/network-bandwidth",
+    assert isolators.misplaced(every) == [
+        "os/linux/capabilities-remove-set",
+        "os/linux/capabilities-retain-set",
+        "os/linux/no-new-privileges",
+        "os/linux/oom-score-adj",
+        "os/linux/seccomp-remove-set",
+        "os/linux/seccomp-retain-set",
+        "os/unix/rlimits",
     ]
-    assert isolators.unsupported((Isolator("example.com/own", 1),)) == ["example.com/own"]
-    shares = make(("os/linux/cpu-shares", 2), ("resource/cpu", {"limit": "1"}))
-    assert isolators.unsupported(shares) == []
-    assert isolators.unsupported(shares, pod=True) == ["os/linux/cpu-shares"]
+
+
+def test_what_rkt_ignored() -> None:
+    found = make(
+        ("resource/block-bandwidth", {"default": True, "limit": "2M"}),
+        ("resource/block-iops", {"default": True, "limit": "1000"}),
+        ("resource/network-bandwidth", {"default": True, "limit": "1G"}),
+        ("resource/pids", {"limit": 64}),
+        ("os/unix/sysctl", {"net.core.somaxconn": "1", "kernel.sem": "1 2 3 4"}),
+        ("os/unix/rlimits", {"nofile": "1k:4Ki", "core": 0, "stack": "1M:unlimited"}),
+        ("os/linux/selinux-context", {"user": "u", "role": "r", "type": "t", "level": "s0"}),
+        ("os/linux/apparmor-profile", {"profile": "web"}),
+    )
+    assert limits.block_bandwidth(found) == 2_000_000
+    assert limits.block_iops(found) == 1000
+    assert limits.network_bandwidth(found) == 10**9
+    assert limits.pids(found) == 64
+    assert limits.sysctl(found) == {"net.core.somaxconn": "1", "kernel.sem": "1 2 3 4"}
+    assert limits.rlimits(found) == {
+        "nofile": (1000, 4096),
+        "core": (0, 0),
+        "stack": (1_000_000, quantities.INFINITY),
+    }
+    assert limits.selinux_label(found) == "u:r:t:s0"
+    assert limits.apparmor_profile(found) == "web"
+    without_level = make(("os/linux/selinux-context", {"user": "u", "role": "r", "type": "t"}))
+    assert limits.selinux_label(without_level) == "u:r:t"

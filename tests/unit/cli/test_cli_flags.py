@@ -22,10 +22,14 @@ _APPS = (
     "signature exec name user group supplementary-gids working-dir readonly-rootfs mount"
     " environment annotation user-annotation user-label memory cpu cpu-shares caps-retain"
     " caps-remove cap-retain cap-remove seccomp oom-score-adj stdin stdout stderr"
+    # Ours.
+    " pids rlimit block-bandwidth block-iops selinux-context apparmor-profile insecure"
 )
 _MADE = (
     f"{_STAGE1} port volume inherit-env set-env set-env-file private-users no-overlay {_PULL}"
     " pod-manifest follow-links"
+    # Ours.
+    " sysctl network-bandwidth strict"
 )
 
 # What rkt 1.30 took, from its documentation and sources.
@@ -84,11 +88,11 @@ RKT_GLOBAL = (
 
 REFUSED = {
     "run": {
-        "interactive", "mds-register", "private-users", "no-overlay", "seccomp", "stdin", "stdout",
+        "interactive", "mds-register", "private-users", "no-overlay", "stdin", "stdout",
         "stderr", *_STAGE1.split(),
     },
     "prepare": {
-        "private-users", "no-overlay", "seccomp", "stdin", "stdout", "stderr", *_STAGE1.split(),
+        "private-users", "no-overlay", "stdin", "stdout", "stderr", *_STAGE1.split(),
     },
     "run-prepared": {"interactive", "mds-register"},
 }  # fmt: skip

@@ -101,8 +101,6 @@ def test_short_flags(line: str, follow: bool, lines: str | None) -> None:
             "--stage1-name is not done by this version: the host's own systemd and"
             " systemd-nspawn run the apps",
         ),
-        ("run", "one --seccomp=mode=retain,a", "--seccomp is not done by this version: the"
-         " default filter applies"),
     ],
 )  # fmt: skip
 def test_refused(command: str, line: str, message: str) -> None:

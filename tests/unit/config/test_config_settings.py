@@ -8,7 +8,14 @@ import pytest
 from docutils import nodes
 from docutils.core import publish_doctree
 
-from rktsd.config.settings import FETCH, Settings, read_settings
+from rktsd.config.settings import (
+    FETCH,
+    RUN,
+    RunSettings,
+    Settings,
+    read_run_settings,
+    read_settings,
+)
 from rktsd.errors import BadInput
 
 
@@ -64,11 +71,21 @@ def test_the_example_of_the_page_is_read(tmp_path: Path) -> None:
     )
 
 
+def test_how_images_run(tmp_path: Path) -> None:
+    assert read_run_settings([str(tmp_path)]) == RunSettings(image_privileges=False)
+    write(tmp_path, "[fetch]\nretries = 1\n[run]\nimage-privileges = true\n")
+    assert read_run_settings([str(tmp_path)]) == RunSettings(image_privileges=True)
+    assert read_settings([str(tmp_path)]) == Settings(retries=1)
+    explained = {item[0].astext() for item in page("RUNNING").findall(nodes.definition_list_item)}
+    assert explained == set(RUN)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("[run]\nimage-privileges = 1", "run.image-privileges: 1 is not true or false"),
         ("[fetch", "not TOML: "),
-        ("retries = 3", "retries: unknown table (there is [fetch])"),
+        ("retries = 3", "retries: unknown table (there are [fetch] and [run])"),
         ("[fetch]\nretires = 3", "fetch.retires: unknown setting"),
         ("[fetch]\nretries = -1", "fetch.retries: -1 is not a number (0 to 100)"),
         ('[fetch]\nretries = "3"', 'fetch.retries: "3" is not a number (0 to 100)'),

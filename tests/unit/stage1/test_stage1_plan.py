@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +31,15 @@ from rktsd.appc.types import (
 from rktsd.errors import BadInput, RktError, Unsupported
 from rktsd.stage1.plan import plan
 from rktsd.stage1.show import render
-from rktsd.stage1.types import AppFacts, Placeholder, PodFacts, PodPlan, VolumeFacts
+from rktsd.stage1.types import (
+    AppFacts,
+    Launcher,
+    Machine,
+    Placeholder,
+    PodFacts,
+    PodPlan,
+    VolumeFacts,
+)
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 UUID = "6a1b2c3d-0000-4000-8000-00000000abcd"
@@ -112,7 +121,7 @@ def _isolators() -> PodPlan:
 def _cgroup_v1() -> PodPlan:
     app = replace(APP, isolators=(_isolator("os/linux/cpu-shares", 12345),))
     apps = [_facts(app=app)]
-    return plan(_pod(apps, unified_cgroups=False), apps)
+    return plan(_pod(apps, machine=Machine(unified_cgroups=False)), apps)
 
 
 def _another_user() -> PodPlan:
@@ -279,6 +288,76 @@ def _foreign_architecture() -> PodPlan:
     return plan(_pod(apps), apps)
 
 
+LIMITS = {
+    "resource/block-bandwidth": {"default": True, "limit": "2M"},
+    "resource/block-iops": {"default": True, "limit": "1000"},
+    "resource/pids": {"limit": "64"},
+    "os/linux/cpu-shares": 512,
+}
+DISKS = Machine(block_devices=("/dev/sda", "/dev/sdb"))
+
+
+def _with_isolators(pod: PodFacts, values: Mapping[str, object]) -> PodFacts:
+    isolators = tuple(_isolator(*each) for each in values.items())
+    return replace(pod, manifest=replace(pod.manifest, isolators=isolators))
+
+
+def _limits() -> PodPlan:
+    own = {
+        **LIMITS,
+        "os/unix/rlimits": {"nofile": "1024:4096", "core": 0, "stack": "infinity"},
+        "os/unix/sysctl": {"kernel.shmmax": "1000000", "net.ipv4.ip_forward": "1"},
+        "resource/network-bandwidth": {"default": True, "limit": "1M"},
+    }
+    app = replace(APP, isolators=tuple(_isolator(*each) for each in own.items()))
+    apps = [_facts(app=app)]
+    return plan(_pod(apps, machine=DISKS), apps)
+
+
+def _pod_limits() -> PodPlan:
+    apps = [_facts(), _facts("php")]
+    values = {
+        **LIMITS,
+        "resource/memory": {"limit": "1Gi"},
+        "resource/cpu": {"limit": "2"},
+        "os/unix/sysctl": {"net.core.somaxconn": "1000", "fs.mqueue.msg_max": "20"},
+        "resource/network-bandwidth": {"default": True, "limit": "10M"},
+    }
+    return plan(_with_isolators(_pod(apps, machine=DISKS), values), apps)
+
+
+def _selinux() -> PodPlan:
+    context = {"user": "system_u", "role": "system_r", "type": "one_t", "level": "s0:c1"}
+    own = (_isolator("os/linux/selinux-context", {**context, "type": "two_t"}),)
+    apps = [_facts(), _facts("php", replace(APP, isolators=own))]
+    pod = _pod(apps, machine=Machine(security_modules=frozenset({"selinux"})))
+    return plan(_with_isolators(pod, {"os/linux/selinux-context": context}), apps)
+
+
+def _launcher() -> PodPlan:
+    apps = [_facts(launcher=Launcher(b"\x7fELF filter", filters=True))]
+    return plan(_pod(apps), apps)
+
+
+def _launcher_without_filter() -> PodPlan:
+    apps = [_facts(launcher=Launcher(b"\x7fELF profile", filters=False))]
+    return plan(_pod(apps), apps)
+
+
+def _poor_machine() -> PodPlan:
+    values = {
+        **LIMITS,
+        "resource/memory": {"limit": "1Gi"},
+        "os/linux/selinux-context": {"user": "u", "role": "r", "type": "t"},
+        "os/linux/apparmor-profile": {"profile": "docker-default"},
+        "resource/network-bandwidth": {"default": True, "limit": "10M"},
+    }
+    app = replace(APP, isolators=tuple(_isolator(*each) for each in values.items()))
+    apps = [_facts(app=app), _facts("php")]
+    machine = Machine(unified_cgroups=False, controllers=frozenset({"cpu"}))
+    return plan(_pod(apps, machine=machine), apps)
+
+
 def _instance() -> PodPlan:
     apps = [_facts()]
     return plan(_pod(apps, name="many@7", run_directory="/run/rkt/pods/many@7"), apps)
@@ -306,6 +385,12 @@ CASES = {
     "new-privileges": _new_privileges,
     "foreign-architecture": _foreign_architecture,
     "instance": _instance,
+    "limits": _limits,
+    "pod-limits": _pod_limits,
+    "selinux": _selinux,
+    "launcher": _launcher,
+    "launcher-without-filter": _launcher_without_filter,
+    "poor-machine": _poor_machine,
 }
 
 
@@ -347,9 +432,10 @@ REFUSED: list[tuple[dict[str, Any], type[RktError], str]] = [
         "app nginx: event handler pre-start is not done by this version",
     ),
     (
-        {"app": replace(APP, isolators=(_isolator("os/unix/sysctl", {"a.b": "1"}),))},
+        {"app": replace(APP, isolators=(_isolator("os/unix/sysctl", {"vm.swappiness": "1"}),))},
         Unsupported,
-        "app nginx: isolator os/unix/sysctl is not done by this version",
+        "app nginx: sysctl vm.swappiness would change the whole machine (net.*, fs.mqueue.* and"
+        " the System V IPC limits of kernel.* are a pod's own)",
     ),
     (
         {"app": replace(APP, ports=(Port("http", "tcp", 80, socket_activated=True),))},
@@ -431,6 +517,16 @@ def test_a_slice_takes_no_settings_of_services() -> None:
     apps = [_facts()]
     with pytest.raises(BadInput, match="not a setting of a slice"):
         plan(_pod(apps, systemd={"Restart": "always"}), apps)
+
+
+def test_strict_refuses_what_stays_unapplied() -> None:
+    apps = [_facts(app=replace(APP, isolators=(_isolator("os/linux/cpu-shares", 2),)))]
+    machine = Machine(controllers=frozenset())
+    assert plan(_pod(apps, machine=machine), apps)["unapplied"] == [
+        "app nginx: os/linux/cpu-shares: this machine has no cpu controller"
+    ]
+    with pytest.raises(Unsupported, match="this machine has no cpu controller"):
+        plan(_pod(apps, machine=machine, strict=True), apps)
 
 
 def test_a_pod_needs_an_app() -> None:

@@ -1,0 +1,57 @@
+"""The launcher of an app that needs one: its filter compiled, its AppArmor profile named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rktsd.appc import isolators, limits
+from rktsd.appc.types import Isolator
+from rktsd.errors import Unsupported
+from rktsd.stage1 import launcher, seccomp
+from rktsd.stage1.types import Launcher
+
+
+def find_launcher(
+    own: Sequence[Isolator],
+    inherited: Sequence[Isolator],
+    *,
+    architecture: str,
+    apparmor: bool,
+    app: str,
+) -> tuple[Launcher | None, bool, tuple[str, ...]]:
+    """(launcher, whether the app is to have no filter at all, what stays unapplied).
+
+    ``own`` are the isolators of the app, ``inherited`` those of the pod; ``apparmor`` tells whether
+    the kernel has it. Raises BadInput and Unsupported naming the app.
+    """
+    rules = seccomp.own_rules(own, app=app)
+    profile = limits.apparmor_profile([*inherited, *own]) if apparmor else None
+    unknown: tuple[str, ...] = ()
+    filter: bytes | None = None
+    if isinstance(rules, seccomp.Rules):
+        from rktsd.host.seccomp import compile_filter
+
+        filter = compile_filter(
+            architecture, default=rules.default, rules=[(rules.action, rules.names)]
+        )
+        unknown = tuple(_unknown(own))
+    if filter is None and profile is None:
+        return None, rules is False, ()
+    if not launcher.known(architecture):
+        what = "an AppArmor profile" if filter is None else "a seccomp set"
+        raise Unsupported(f"app {app}: {what} on the architecture {architecture}")
+    program = launcher.program(architecture, filter=filter, profile=profile)
+    return Launcher(program, filters=filter is not None), rules is False, unknown
+
+
+def _unknown(own: Sequence[Isolator]) -> list[str]:
+    """Calls that libseccomp has not heard of, of those that the manifest itself names."""
+    from rktsd.host.seccomp import known
+
+    asked = isolators.seccomp(own)
+    names = asked.names if asked else ()
+    return [
+        f"seccomp: {name}: libseccomp knows no such system call"
+        for name in names
+        if not name.startswith("@") and not known(name)
+    ]

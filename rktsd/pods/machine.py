@@ -1,0 +1,58 @@
+"""What this machine's kernel offers to pods."""
+
+from __future__ import annotations
+
+import os
+
+from rktsd.stage1.types import Machine
+
+_CGROUPS = "/sys/fs/cgroup"
+_DISKS = "/sys/block"
+# They hold nothing by themselves, or what lies on disks that are counted.
+_NO_DISKS = ("loop", "ram", "zram", "nbd", "sr", "fd")
+
+
+def this_machine() -> Machine:
+    """The facts, as they are now."""
+    unified = os.path.exists(f"{_CGROUPS}/cgroup.controllers")
+    return Machine(
+        unified_cgroups=unified,
+        controllers=_controllers(unified=unified),
+        block_devices=tuple(_block_devices()),
+        security_modules=frozenset(_security_modules()),
+    )
+
+
+def _controllers(*, unified: bool) -> frozenset[str]:
+    if unified:
+        with open(f"{_CGROUPS}/cgroup.controllers") as file:
+            return frozenset(file.read().split())
+    names = {"cpu": "cpu", "memory": "memory", "blkio": "io", "pids": "pids"}
+    return frozenset(ours for name, ours in names.items() if os.path.isdir(f"{_CGROUPS}/{name}"))
+
+
+def _block_devices() -> list[str]:
+    try:
+        names = sorted(os.listdir(_DISKS))
+    except OSError:
+        return []
+    found = []
+    for name in names:
+        path = f"/dev/{name.replace('!', '/')}"
+        if not name.rstrip("0123456789").startswith(_NO_DISKS) and os.path.exists(path):
+            found.append(path)
+    return found
+
+
+def _security_modules() -> list[str]:
+    found = []
+    # Where there is no policy, nothing is mounted here (selinux(8)).
+    if os.path.exists("/sys/fs/selinux/enforce"):
+        found.append("selinux")
+    try:
+        with open("/sys/module/apparmor/parameters/enabled") as file:
+            if file.read().startswith("Y"):
+                found.append("apparmor")
+    except OSError:
+        pass
+    return found
