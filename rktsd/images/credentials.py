@@ -13,7 +13,6 @@ credsStore are read.
 """
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -179,7 +178,7 @@ def _from_auth(place: Cursor) -> Credentials | None:
     if encoded.given and encoded.text():
         try:
             pair = base64.b64decode(encoded.text(), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             # Not encoded.wrong(): a secret must not get into messages.
             raise encoded.problem("not base64 of USER:PASSWORD") from None
         user, colon, password = pair.partition(":")

@@ -163,7 +163,7 @@ def dearmor(data: bytes, source: str) -> bytes:
         packets = base64.b64decode(b"".join(match["body"].split()), validate=True)
     except binascii.Error as error:
         raise TrustError(f"{source}: broken ASCII armor: {error}") from error
-    if match["sum"] and base64.b64decode(match["sum"]) != _crc24(packets).to_bytes(3, "big"):
+    if match["sum"] and match["sum"] != base64.b64encode(_crc24(packets).to_bytes(3, "big")):
         raise TrustError(f"{source}: broken ASCII armor: its checksum does not hold")
     return packets
 
@@ -193,8 +193,8 @@ def each_key(packets: bytes, source: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _fingerprint(body: bytes) -> str:
-    """Of a version 4 key or subkey (RFC 4880, 12.2); empty for another."""
-    if body[:1] != b"\x04":
+    """Of a version 4 key or subkey (RFC 4880, 12.2), below 64 KiB; empty for another."""
+    if body[:1] != b"\x04" or len(body) > 0xFFFF:
         return ""
     prefixed = b"\x99" + len(body).to_bytes(2, "big") + body
     return hashlib.sha1(prefixed, usedforsecurity=False).hexdigest()

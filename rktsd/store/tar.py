@@ -17,10 +17,13 @@ BLOCK = 512
 EXTENSION_LIMIT = 1 << 20
 _ZERO = bytes(BLOCK)
 _HEADER = struct.Struct("100s8s8s8s12s12s8x1s100s8s64x8s8s155s12x")
+_GNU = b"ustar  \0"
+# Before POSIX there was none; readers differ in what they make of others.
+_MAGIC = (b"ustar\x0000", _GNU, bytes(8))
 _XATTR = b"SCHILY.xattr."
 _KNOWN = 4096
 _MAX_ID = 0xFFFF_FFFE
-_MAX_NANOSECONDS = 1 << 62
+_MAX_NANOSECONDS = 1 << 63
 
 FILE, LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _TYPES = frozenset((FILE, LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO))
@@ -82,6 +85,8 @@ class TarReader:
                 _HEADER.unpack(block)
             )
             self._verify(block)
+            if magic not in _MAGIC:
+                raise self._bad("a header is neither ustar, GNU's nor older")
             if kind not in b"xgLK":
                 break
             length = self._number(size, name, "size")
@@ -94,6 +99,9 @@ class TarReader:
                 pax.update(self._pax(content))
             elif kind == b"g":
                 self._refuse_global(self._pax(content))
+            elif not content.endswith(b"\0"):
+                # Some readers go on behind its size then.
+                raise self._bad("a long name without end")
             elif kind == b"L":
                 long_name = content.rstrip(b"\0")
             else:
@@ -102,7 +110,10 @@ class TarReader:
             name = long_name
         else:
             name = name.partition(b"\0")[0]
-            if magic[:6] == b"ustar\0" and prefix[0]:
+            if magic == _GNU:
+                # Two times are in place of the prefix here, where there is anything.
+                self._number(prefix[:12], name, "time", signed=True)
+            elif prefix[0]:
                 name = prefix.partition(b"\0")[0] + b"/" + name
         target = target.partition(b"\0")[0] if long_target is None else long_target
         fields = (mode, uid, gid, size, mtime)
@@ -200,6 +211,7 @@ class TarReader:
         if abs(mtime) > _MAX_NANOSECONDS:
             raise self._bad(f"{show(name)}: mtime is out of range")
         if kind == FILE:
+            target = b""
             self._left = size
             self._padding = -size % BLOCK
         else:
@@ -208,7 +220,9 @@ class TarReader:
                 raise self._bad(f"{show(name)}: has a size but no content")
             if kind == LINK:
                 target = self._clean(target, name)
-            elif kind == SYMLINK and (not target or b"\0" in target):
+            elif kind != SYMLINK:
+                target = b""
+            elif not target or b"\0" in target:
                 raise self._bad(f"{show(name)}: symbolic link with a bad target")
         return Member(clean, kind, mode, uid, gid, size, mtime, target, xattrs)
 

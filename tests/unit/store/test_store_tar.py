@@ -101,7 +101,8 @@ def test_long_names(style: int) -> None:
 def test_the_ustar_prefix_comes_before_the_name() -> None:
     assert read(archive(header("b", prefix=b"a/x")))[0][0].name == b"a/x/b"
     # GNU's own headers keep other things in that place.
-    assert read(archive(header("b", prefix=b"a/x", magic=b"ustar  \0")))[0][0].name == b"b"
+    times = b"01234567012\00001234567012\0"
+    assert read(archive(header("b", prefix=times, magic=b"ustar  \0")))[0][0].name == b"b"
 
 
 def test_numbers_beyond_octal() -> None:
@@ -191,6 +192,9 @@ REFUSED = {
     "PAX uid": (archive(pax({"uid": "-1"}), member("a")), "bad"),
     "PAX size": (archive(pax({"size": "1" * 30}), member("a")), "bad"),
     "PAX mtime": (archive(pax({"mtime": "1e5"}), member("a")), "bad mtime"),
+    "long name without end": (archive(member("x", b"ab", b"L"), member("a")), "without end"),
+    "magic of nobody": (archive(header("a", magic=b"ustar\0zz")), "neither ustar, GNU's nor older"),
+    "words for GNU's times": (archive(header("a", magic=b"ustar  \0", prefix=b"up/x")), "bad time"),
     "long name empty": (archive(member("x", b"\0", b"L"), member("a")), "empty name"),
 }  # fmt: skip
 
@@ -305,7 +309,7 @@ def test_damaged_archives_never_raise_anything_else() -> None:
     base = archive(
         pax({"path": "p", "mtime": "1.5", "SCHILY.xattr.user.a": "b"}),
         member("x", b"content"),
-        member("n" * 90, b"L" * 200, b"L"),
+        member("n" * 90, b"L" * 200 + b"\0", b"L"),
         directory("d"),
         hardlink("h", "d/x"),
         symlink("s", "../x"),
