@@ -25,6 +25,7 @@ from rktsd.pods.machine import this_machine
 from rktsd.pods.options import expand_insecure
 from rktsd.pods.placeholders import placeholders
 from rktsd.pods.rootchecks import HIDDEN, check_mounts, missing_directory
+from rktsd.pods.sockets import listeners
 from rktsd.pods.spec import AppImage, PodSpec
 from rktsd.pods.volumekinds import NAMED
 from rktsd.stage1.mounts import app_mounts
@@ -203,6 +204,7 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         insecure=RUN_INSECURE & insecure,
         systemd=options.systemd if options else None,
         stop_timeout=options.stop_timeout if options else None,
+        listeners=listeners(spec, runtime),
         after=options.after if options else (),
         requires=options.requires if options else (),
         host_capabilities=_host_capabilities(),
@@ -301,6 +303,9 @@ def _port_mappings(spec: PodSpec, networks: Sequence[str]) -> list[PortMapping]:
         port = published.pod_port or _port_named(spec, published.name)
         if port.count != 1:
             raise Unsupported(f"port {port.name}: a range of {port.count} ports is not published")
+        if published.pod_port is None and port.socket_activated:
+            # systemd listens on the host in its place.
+            continue
         mappings.append(
             PortMapping(published.host_ip, published.host_port, port.port, port.protocol)
         )

@@ -64,7 +64,7 @@ _LIMITED = (
 )
 _AS_IN_APPC = (("cpu-shares", isolators.CPU_SHARES),)
 _MOUNT_KEYS = ("volume", "path")
-_PORT_KEYS = ("name", "port", "protocol", "count")
+_PORT_KEYS = ("name", "port", "protocol", "count", "socket-activated")
 
 # Images that are found by something else than a path.
 _ELSEWHERE = (Kind.ID, Kind.NAME, Kind.URL, Kind.DOCKER)
@@ -176,7 +176,11 @@ def _from_toml(document: Cursor) -> tuple[PodManifest, PodOptions]:
         apps={each.app.name: each.options for each in apps},
         volumes={volume.name: kind for volume, kind in found if kind is not None},
     )
-    check_ports_reachable(document.get("port"), options.networks, len(ports))
+    activated = {
+        port.name for each in apps for port in each.options.overrides.ports if port.socket_activated
+    }
+    mapped = [each for each in ports if each.pod_port or each.name not in activated]
+    check_ports_reachable(document.get("port"), options.networks, len(mapped))
     return (
         PodManifest(
             ac_version=names.SPEC_VERSION,
@@ -331,8 +335,10 @@ def _with_whole_ports(place: Cursor) -> tuple[Cursor, list[PublishedPort]]:
     """The app's table with ports in one string written out, and those of them to be published."""
     published, ports = [], []
     for each in place.get("ports").elements():
-        if not isinstance(each.value, str):
-            ports.append(each.value)
+        if isinstance(each.value, dict):
+            # As appc spells it.
+            whole_port = {**each.value, "socketActivated": each.value.get("socket-activated")}
+            ports.append(whole_port)
             continue
         port, outside = shortforms.port(each)
         ports.append({"name": port.name, "port": port.port, "protocol": port.protocol})

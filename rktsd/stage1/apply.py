@@ -97,7 +97,11 @@ def _reason(plan: PodPlan) -> str:
             return f"app {app} did not start: {result} ({code} {status})"
     if not silent:
         return "its apps ended before it was up"
-    units = " ".join(f"-u {app_unit(plan['pod'], app)}" for app in silent)
+    sockets = [unit["name"] for unit in plan["units"] if unit["name"].endswith(".socket")]
+    listed = [*(app_unit(plan["pod"], app) for app in silent), *sockets]
+    units = " ".join(f"-u {unit}" for unit in listed)
+    if sockets:
+        units = f"{units} (is another program at a port of a socket?)"
     which = f"app {silent[0]}" if len(silent) == 1 else f"one of {', '.join(silent)}"
     return f"{which} did not start, and left no word why: see journalctl {units}"
 

@@ -16,6 +16,7 @@ from rktsd.errors import BadInput
 from rktsd.stage1 import launcher, syscalls
 from rktsd.stage1.mounts import BindMount
 from rktsd.stage1.readiness import MANAGER_SOCKET, readiness
+from rktsd.stage1.sockets import socket_environment
 from rktsd.stage1.types import AppFacts, PodFacts
 from rktsd.systemd import properties, values
 
@@ -56,6 +57,7 @@ def environment(facts: AppFacts) -> list[str]:
     found.update({variable.name: variable.value for variable in facts.app.environment})
     found["AC_APP_NAME"] = facts.runtime.name
     found.update(readiness(facts).environment())
+    found.update(socket_environment(facts))
     if has_credentials(facts):
         found["CREDENTIALS_DIRECTORY"] = CREDENTIALS
     found["container"] = "rkt"

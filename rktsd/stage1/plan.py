@@ -9,7 +9,7 @@ when it fails and that is to stop the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
 from rktsd.stage1.order import check_order
 from rktsd.stage1.readiness import readiness
 from rktsd.stage1.settings import merged, unit_properties
+from rktsd.stage1.sockets import socket_unit
 from rktsd.stage1.types import AppFacts, BundlePlan, FillPlan, PodFacts, PodPlan, UnitPlan
 from rktsd.systemd import names
 
@@ -49,6 +50,8 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         {facts.runtime.name: {*facts.after, *facts.requires} for facts in apps},
         {facts.runtime.name: f"app {facts.runtime.name}" for facts in apps},
     )
+    activated = frozenset(facts.runtime.name for facts in apps if facts.listeners)
+    started = _units(pod, (facts.runtime.name for facts in apps), activated)
     directories: dict[str, tuple[str, int, int, int]] = {}
     files = _pod_files(pod)
     kernel = _sysctl(pod, apps)
@@ -87,14 +90,16 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
                 "run": bundle.run_script(pod, facts, bundle_directory, all_binds),
             }
         )
-        units.append(_app_unit(pod, facts, bundle_directory, mounts.binds))
+        units.append(_app_unit(pod, facts, bundle_directory, mounts.binds, activated))
+        if facts.listeners:
+            units.append(socket_unit(pod, facts))
     return {
         "pod": pod.name,
         "uuid": pod.uuid,
         "directory": pod.directory,
         "run_directory": pod.run_directory,
         "apps": [facts.runtime.name for facts in apps],
-        "barrier": _barrier(pod, [unit["name"] for unit in units[1:]]),
+        "barrier": _barrier(pod, started),
         "units": units,
         "bundles": bundles,
         "directories": list(directories.values()),
@@ -139,7 +144,6 @@ def _app_directories(
 def _refuse_unsupported(facts: AppFacts) -> None:
     app = facts.app
     absent = [f"event handler {handler.name}" for handler in app.event_handlers]
-    absent += [f"socket activation (port {p.name})" for p in app.ports if p.socket_activated]
     if absent:
         raise Unsupported(f"app {facts.runtime.name}: {absent[0]} is not done by this version")
 
@@ -240,7 +244,11 @@ def _barrier(pod: PodFacts, app_units: list[str]) -> UnitPlan:
 
 
 def _app_unit(
-    pod: PodFacts, facts: AppFacts, bundle_directory: str, binds: Sequence[BindMount]
+    pod: PodFacts,
+    facts: AppFacts,
+    bundle_directory: str,
+    binds: Sequence[BindMount],
+    activated: Collection[str],
 ) -> UnitPlan:
     name = facts.runtime.name
     pod_unit = names.pod_unit(pod.name)
@@ -251,7 +259,11 @@ def _app_unit(
         ("Description", "s", f"{name} of pod {pod.name} ({facts.image})"),
         ("Documentation", "as", documentation),
         ("Slice", "s", names.pod_slice(pod.name)),
-        ("After", "as", ["network.target", *_units(pod, (*facts.after, *facts.requires))]),
+        (
+            "After",
+            "as",
+            ["network.target", *_units(pod, (*facts.after, *facts.requires), activated)],
+        ),
         ("CollectMode", "s", "inactive-or-failed"),
         *readiness(facts).properties(),
         ("KillMode", "s", "mixed"),
@@ -276,7 +288,7 @@ def _app_unit(
         ("ExecStopPost", "a(sasb)", [(record[0], record, False)]),
     ]
     if facts.requires:
-        chosen.append(("Requires", "as", _units(pod, facts.requires)))
+        chosen.append(("Requires", "as", _units(pod, facts.requires, activated)))
     if pod.on_app_failure == "stop":
         chosen.append(("OnFailure", "as", [names.ended_unit(pod.name)]))
     if "paths" not in facts.insecure:
@@ -290,8 +302,12 @@ def _app_unit(
     return {"name": names.app_unit(pod.name, name), "properties": merged(chosen)}
 
 
-def _units(pod: PodFacts, apps: Iterable[str]) -> list[str]:
-    return [names.app_unit(pod.name, app) for app in dict.fromkeys(apps)]
+def _units(pod: PodFacts, apps: Iterable[str], activated: Collection[str]) -> list[str]:
+    """What has to be started for apps: of one that is ``activated`` only its sockets."""
+    return [
+        names.app_socket(pod.name, app) if app in activated else names.app_unit(pod.name, app)
+        for app in dict.fromkeys(apps)
+    ]
 
 
 def _shared_memory(pod: PodFacts, binds: Sequence[BindMount]) -> list[BindMount]:

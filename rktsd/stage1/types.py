@@ -37,6 +37,19 @@ class Launcher:
 
 
 @dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket that starts an app: ``name`` is its port's, ``kind`` Stream or Datagram.
+
+    ``address`` is as ListenStream= has it. ``inside``: in the network of the pod.
+    """
+
+    name: str
+    kind: str
+    address: str
+    inside: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AppFacts:
     """One app with everything about its image that had to be looked up.
 
@@ -61,6 +74,7 @@ class AppFacts:
     stop_timeout: float | None = None
     placeholders: tuple[Placeholder, ...] = ()
     host_capabilities: frozenset[str] = frozenset()
+    listeners: tuple[Listener, ...] = ()
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     launcher: Launcher | None = None

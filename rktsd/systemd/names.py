@@ -23,6 +23,11 @@ def app_unit(pod: str, app: str) -> str:
     return f"rkt-{pod.replace('@', ':')}.{app}.service"
 
 
+def app_socket(pod: str, app: str) -> str:
+    """The unit that listens for an app which is started by the first connection."""
+    return f"{app_unit(pod, app).removesuffix('.service')}.socket"
+
+
 def ended_unit(pod: str) -> str:
     """The unit that looks, when an app has ended, whether the pod is over."""
     return f"rkt-ended@{pod}.service"

@@ -26,7 +26,10 @@ PURE = (
     "stage1/bundle.py",
     "stage1/mounts.py",
     "stage1/syscalls.py",
+    "stage1/order.py",
     "stage1/readiness.py",
+    "stage1/settings.py",
+    "stage1/sockets.py",
     "stage1/show.py",
 )
 EFFECTS = {"os", "subprocess", "socket", "time", "random", "shutil", "sqlite3", "requests"}

@@ -23,7 +23,6 @@ from rktsd.appc.types import (
     MountPoint,
     NameValue,
     PodManifest,
-    Port,
     RuntimeApp,
     RuntimeImage,
     Volume,
@@ -34,6 +33,7 @@ from rktsd.stage1.show import render
 from rktsd.stage1.types import (
     AppFacts,
     Launcher,
+    Listener,
     Machine,
     Placeholder,
     PodFacts,
@@ -248,6 +248,18 @@ def _credentials() -> PodPlan:
     return plan(_pod(apps), apps)
 
 
+def _sockets() -> PodPlan:
+    outside = (
+        Listener("http", "Stream", "8080", inside=False),
+        Listener("dns", "Datagram", "127.0.0.1:53", inside=False),
+    )
+    apps = [
+        _facts("web", listeners=outside, requires=("db",)),
+        _facts("db", listeners=(Listener("sql", "Stream", "5432", inside=True),)),
+    ]
+    return plan(_pod(apps), apps)
+
+
 def _oci_image() -> PodPlan:
     app = replace(APP, mount_points=(MountPoint("volume-data", "/data"),))
     layers = tuple(f"/var/lib/rkt/cas/layers/sha256-{name}" for name in ("top", "middle", "base"))
@@ -376,6 +388,7 @@ CASES = {
     "systemd-settings": _systemd_settings,
     "settings-of-every-kind": _settings_of_every_kind,
     "readiness": _readiness,
+    "sockets": _sockets,
     "order": _order,
     "credentials": _credentials,
     "oci-image": _oci_image,
@@ -436,11 +449,6 @@ REFUSED: list[tuple[dict[str, Any], type[RktError], str]] = [
         Unsupported,
         "app nginx: sysctl vm.swappiness would change the whole machine (net.*, fs.mqueue.* and"
         " the System V IPC limits of kernel.* are a pod's own)",
-    ),
-    (
-        {"app": replace(APP, ports=(Port("http", "tcp", 80, socket_activated=True),))},
-        Unsupported,
-        "app nginx: socket activation (port http) is not done by this version",
     ),
     (
         {"systemd": {"User": "nobody"}},
