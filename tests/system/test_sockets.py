@@ -9,6 +9,7 @@ from tests.conftest import BoxFactory
 from tests.system.conftest import MakePod, store_image
 from tests.system.pods import SERVE, Pod, app, eventually
 from tests.system.test_app_life import python
+from tests.unit.test_manual import blocks
 
 # Answers one connection and ends.
 ONCE = """
@@ -88,6 +89,26 @@ def test_only_all_or_none_are_published(make_pod: MakePod) -> None:
     pod = make_pod("mixed", PUBLISHED + python("one", ONCE, ports))
     assert pod.systemctl("start").returncode != 0
     assert "some of its socket-activated ports are published, and some not" in pod.errors()[-1]
+
+
+def test_a_connection_wakes_a_pod_as_the_manual_says(pod_box: Box, make_pod: MakePod) -> None:
+    pod_file, socket, service, idle = blocks("rkt@.service.8.rst", "WAKING A POD")
+    head, _, ports = pod_file.partition("[[port]]")
+    text = f'network = "none"\n[[port]]{ports}\n' + python("front", ONCE, PORTS)
+    assert 'network = "none"' in head
+    pod = make_pod("web", text)
+    units = "/etc/systemd/system"
+    pod_box.write(f"{units}/wake-web.socket", socket)
+    pod_box.write(f"{units}/wake-web.service", service.replace("5min", "1s"))
+    pod_box.write(f"{units}/rkt@web.service.d/idle.conf", idle)
+    pod_box.shell("systemctl daemon-reload; systemctl start wake-web.socket")
+    for _ in range(2):
+        assert pod.state() == "inactive"
+        assert ask(pod_box, "127.0.0.1", 8080) == "['http'] ['lo']\n"
+        assert pod.state() == "active"
+        eventually(lambda: pod.state() == "inactive", "the pod goes when nobody needs it")
+    pod_box.shell(f"systemctl stop wake-web.socket; rm {units}/wake-web.*")
+    assert pod.leftovers() == ""
 
 
 def test_sockets_on_debian_13(make_box: BoxFactory, debian13: str, busybox_aci: str) -> None:
