@@ -351,7 +351,9 @@ def _below(job: Job, way: tuple[str, ...], dependency: Dependency) -> ImageRecor
 
 def _dependency(job: Job, dependency: Dependency) -> ImageRecord:
     text = str(ImageName(dependency.image_name, dependency.labels))
-    record = fetch_as(Reference(Kind.NAME, text, text), job)
+    record = job.dependencies.get(text)
+    if record is None:
+        record = job.dependencies[text] = fetch_as(Reference(Kind.NAME, text, text), job)
     wanted = dependency.image_id
     if wanted and not (record.id.startswith(wanted) or wanted.startswith(record.id)):
         raise TrustError(

@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rktsd.errors import FetchError, NotFound, RktError, UsageError
@@ -57,13 +57,18 @@ class FetchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a fetch works with; ``trail`` are the images whose dependency is being fetched."""
+    """What a fetch works with; ``trail`` are the images whose dependency is being fetched.
+
+    ``dependencies`` are those that were fetched, by name: each is asked for once, however many ways
+    lead to it.
+    """
 
     store: Store
     paths: Paths
     options: FetchOptions
     report: Callable[[str], None]
     trail: tuple[str, ...] = ()
+    dependencies: dict[str, ImageRecord] = field(default_factory=dict)
 
     def settings(self) -> "Settings":
         """What rktsd.toml says. Raises BadInput."""

@@ -46,8 +46,11 @@ def _walk(
     for dependency in reversed(manifest.dependencies):
         record = fetch(way, dependency)
         found = image_manifest(store.manifest_bytes(record.id), f"image {record.id}: manifest")
-        # One that came before with the same lists hides all of this one.
-        parts.setdefault(Part(record.id, found.path_whitelist, topmost))
+        part = Part(record.id, found.path_whitelist, topmost)
+        if part in parts:
+            # What came before, and all below it, hides all of this one.
+            continue
+        parts[part] = None
         if len(parts) > MAX_PARTS:
             raise BadInput(f"image {way[0]}: more than {MAX_PARTS} dependencies")
         _walk(store, found, topmost, way, fetch, parts)

@@ -416,6 +416,27 @@ def test_dependencies_are_fetched_and_laid_below(world: World) -> None:
     assert world.store.image(record.id).layers == record.layers
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_ways_to_a_dependency_do_not_multiply(world: World, listed: bool) -> None:
+    """Five diamonds on top of each other: dozens of ways, and every image is asked for once."""
+    more = {"pathWhitelist": ["/etc/motd"]} if listed else {}
+    paths = [with_dependencies(world, f"example.com/{side}5") for side in ("left", "right")]
+    for level in range(4, 0, -1):
+        below = [f"example.com/{side}{level + 1}" for side in ("left", "right")]
+        paths += [
+            with_dependencies(world, f"example.com/{side}{level}", *below, **more)
+            for side in ("left", "right")
+        ]
+    top = with_dependencies(
+        world, "example.com/top", "example.com/left1", "example.com/right1", **more
+    )
+    with world.site(serve(world, top, *paths)) as site:
+        for _ in range(2):
+            world.fetch("example.com/top", insecure=["image"], pull_policy="update")
+            assert len([each for each in site.requests if each.path.endswith(".aci")]) == 11
+            site.requests.clear()
+
+
 def test_a_dependency_must_be_there_and_be_the_one(world: World) -> None:
     wrong = [{"imageName": "example.com/base", "imageID": f"sha512-{'ab' * 32}"}]
     paths = [
