@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rktsd.appc import read, write
-from rktsd.appc.isolators import parse_bytes, parse_milli
 from rktsd.appc.names import ImageName, parse_image_name
+from rktsd.appc.quantities import parse_bytes, parse_milli
 from rktsd.appc.types import App, Dependency, ImageManifest, MountPoint, NameValue, Port
 from rktsd.images.challenges import Challenge, parse_challenges
 from rktsd.images.discovery import Meta, parse_page
