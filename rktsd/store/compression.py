@@ -8,7 +8,8 @@ from typing import Any
 from rktsd.errors import BadInput, Unsupported
 
 INPUT = 128 << 10
-OUTPUT = 1 << 20
+# What stays in the processor's cache until it is hashed and written.
+OUTPUT = 256 << 10
 _XZ_MEMORY = 256 << 20
 _ZSTD_WINDOW = 128 << 20
 
@@ -29,7 +30,7 @@ def detect(head: bytes) -> str:
 
 
 def open_stream(descriptor: int, label: str) -> Callable[[], bytes]:
-    """A function that returns the next uncompressed chunk (at most 1 MiB), b"" at the end.
+    """A function that returns the next uncompressed chunk (at most 256 KiB), b"" at the end.
 
     Reads ``descriptor`` from its position and imports what it needs at once, so that it works in a
     process that has lost sight of the file system. The function raises BadInput when the data is
@@ -127,11 +128,14 @@ def _gzip(descriptor: int, head: bytes, label: str) -> Callable[[], bytes]:
 
 
 def _inflater() -> tuple[Callable[[], Any], type[Exception]]:
-    """isal inflates more than twice as fast as zlib, with the same interface."""
+    """ISA-L inflates more than twice as fast as zlib, with the same interface."""
     try:
         from isal import isal_zlib
     except ImportError:
-        return (lambda: zlib.decompressobj(31)), zlib.error
+        from rktsd.store import isal
+
+        found = isal.inflater()
+        return (found, isal.InflateError) if found else (lambda: zlib.decompressobj(31), zlib.error)
     return (lambda: isal_zlib.decompressobj(31)), isal_zlib.error
 
 
