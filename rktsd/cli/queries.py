@@ -93,6 +93,7 @@ def _app_json(app: AppStatus, status: PodStatus) -> dict[str, Any]:
         "finished_at": app.finished,
         "exit_code": app.exit_code,
         "result": app.result,
+        "health": app.health,
     }
     members |= {key: value for key, value in optional.items() if value is not None}
     members["image_id"] = app.image_id
@@ -200,6 +201,7 @@ def _lines(context: Context, status: PodStatus) -> list[str]:
         lines += [
             f"app-{app.name}={app.exit_code}" for app in status.apps if app.exit_code is not None
         ]
+    lines += [f"app-{app.name}-health={app.health}" for app in status.apps if app.health]
     # What the exit status does not tell, also while others run.
     lines += [
         f"app-{app.name}-result={app.result}"

@@ -20,6 +20,7 @@ from rktsd.errors import BadInput, NotFound, Unsupported, UsageError
 from rktsd.net import files as net_files
 from rktsd.net.ports import PortMapping, check_conflicts
 from rktsd.paths import Paths
+from rktsd.pods.health import with_filter
 from rktsd.pods.launchers import find_launcher
 from rktsd.pods.machine import this_machine
 from rktsd.pods.options import expand_insecure
@@ -190,7 +191,18 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
     )
     if unfiltered:
         insecure |= {"seccomp"}
-    return AppFacts(
+    health = options.health if options else None
+    if health is not None:
+        # Found out now what would otherwise look like an app that is not well.
+        find_executable(
+            view,
+            health.command[0],
+            working_directory="/",
+            path=None,
+            mounted=mounted,
+            app=runtime.name,
+        )
+    facts = AppFacts(
         runtime=runtime,
         app=replace(app, supplementary_gids=identity.supplementary),
         image=image.shown,
@@ -205,12 +217,14 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         systemd=options.systemd if options else None,
         stop_timeout=options.stop_timeout if options else None,
         listeners=listeners(spec, runtime),
+        health=health,
         after=options.after if options else (),
         requires=options.requires if options else (),
         host_capabilities=_host_capabilities(),
         launcher=launcher,
         unapplied=unapplied,
     )
+    return with_filter(facts, foreign or host_labels()["arch"])
 
 
 def _host_capabilities() -> frozenset[str]:

@@ -11,8 +11,10 @@ from rktsd.appc import read
 from rktsd.appc.cursor import Cursor, shown, unique
 from rktsd.appc.names import check_ac_name
 from rktsd.errors import BadInput
+from rktsd.pods.health import health_at, health_json
 from rktsd.pods.overrides import AppOverrides, overrides_at
 from rktsd.pods.volumekinds import VolumeKind, kind_at
+from rktsd.stage1.types import Health
 
 PULL_POLICIES = ("new", "update", "never")
 ON_APP_FAILURE = ("stop", "continue")
@@ -54,6 +56,7 @@ class AppOptions:
     stop_timeout: float | None = None
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    health: Health | None = None
     overrides: AppOverrides = field(default_factory=AppOverrides)
 
     def to_json(self) -> dict[str, object]:
@@ -67,6 +70,7 @@ class AppOptions:
                 "stop-timeout": self.stop_timeout,
                 "after": list(self.after),
                 "requires": list(self.requires),
+                "health": health_json(self.health),
                 "overrides": self.overrides.to_json(),
             }
         )
@@ -166,6 +170,7 @@ def app_options_at(place: Cursor, *, overrides: AppOverrides) -> AppOptions:
         stop_timeout=_span(timeout) if timeout.given else None,
         after=_app_names(place.get("after")),
         requires=_app_names(place.get("requires")),
+        health=health_at(place.get("health"), _span),
         overrides=overrides,
     )
 

@@ -24,7 +24,7 @@ from rktsd.errors import BadInput, RktError
 from rktsd.host import files
 from rktsd.images.references import Kind, parse_reference
 from rktsd.paths import Paths
-from rktsd.pods import shortforms
+from rktsd.pods import health, shortforms
 from rktsd.pods.locate import MAX_POD_FILE, find_pod_file
 from rktsd.pods.options import (
     AppOptions,
@@ -52,8 +52,8 @@ _APP_KEYS = (
     "capabilities-retain", "capabilities-remove", "no-new-privileges", "oom-score-adj",
     "seccomp-retain", "seccomp-remove", "seccomp-errno", "rlimits", "pids", "block-bandwidth",
     "block-iops", "network-bandwidth", "sysctl", "selinux-context", "apparmor-profile",
-    "read-only-root", "stop-timeout", "after", "requires", "mounts", "ports", "annotations",
-    "systemd",
+    "read-only-root", "stop-timeout", "after", "requires", "health", "mounts", "ports",
+    "annotations", "systemd",
 )  # fmt: skip
 # Fields whose value is the limit of an isolator, and those whose value is an isolator's.
 _LIMITED = (
@@ -303,6 +303,8 @@ def _app(place: Cursor, *, volumes: dict[str, Volume]) -> _App:
         for each in place.get(key).elements():
             if not isinstance(each.value, str):
                 _only(each, keys)
+    if place.get("health").given:
+        _only(place.get("health"), health.KEYS)
     _image(place.get("image"))
     name = place.get("name").checked(names.check_ac_name)
     place, filter = translated(place)

@@ -61,7 +61,8 @@ class Place(NamedTuple):
 class AppStatus(NamedTuple):
     """One app; times are nanoseconds since the epoch, ``exit_code`` is as of a shell.
 
-    ``result`` is Result= of its unit (systemd.exec(5)), such as exit-code, watchdog or oom-kill.
+    ``result`` is Result= of its unit (systemd.exec(5)), such as exit-code, watchdog or oom-kill;
+    ``health`` is healthy, unhealthy or starting, None for an app without checks.
     """
 
     name: str
@@ -74,6 +75,7 @@ class AppStatus(NamedTuple):
     exit_code: int | None
     manifest: Mapping[str, Any]
     result: str | None = None
+    health: str | None = None
 
 
 class PodStatus(NamedTuple):
@@ -248,6 +250,7 @@ def _app(
         exit_code=None if finished is None else exit_code(directory, name),
         manifest=app,
         result=None if finished is None else result(directory, name),
+        health=(_read_word(f"{directory}/health/{name}") or "").partition(" ")[0] or None,
     )
 
 

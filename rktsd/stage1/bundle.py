@@ -80,7 +80,7 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
         namespaces.insert(2, {"type": "ipc"})
     if pod.namespace is not None:
         namespaces.append({"type": "network", "path": pod.namespace})
-    capabilities = _capabilities(facts)
+    capabilities = kept_capabilities(facts)
     process: dict[str, Any] = {
         "terminal": False,
         "user": {
@@ -156,7 +156,8 @@ def selinux_label(pod: PodFacts, facts: AppFacts) -> str | None:
     return limits.selinux_label([*pod.manifest.isolators, *facts.app.isolators])
 
 
-def _capabilities(facts: AppFacts) -> list[str]:
+def kept_capabilities(facts: AppFacts) -> list[str]:
+    """The bounding set of an app."""
     if "capabilities" in facts.insecure:
         # nspawn gives up when it is to keep one that it does not have itself.
         return sorted(isolators.CAPABILITIES & facts.host_capabilities)

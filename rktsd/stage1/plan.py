@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rktsd import paths
 from rktsd.appc import isolators, limits
 from rktsd.errors import BadInput, Unsupported
-from rktsd.stage1 import bundle, resources, sysctl
+from rktsd.stage1 import bundle, health, resources, sysctl
 from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
 from rktsd.stage1.order import check_order
 from rktsd.stage1.readiness import readiness
@@ -93,6 +93,10 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         units.append(_app_unit(pod, facts, bundle_directory, mounts.binds, activated))
         if facts.listeners:
             units.append(socket_unit(pod, facts))
+        if facts.health is not None:
+            units += health.health_units(pod, facts)
+            files += health.files(pod, facts)
+            directories[health.directory(pod)] = (health.directory(pod), 0o755, 0, 0)
     return {
         "pod": pod.name,
         "uuid": pod.uuid,
@@ -287,6 +291,8 @@ def _app_unit(
         ("ExecStart", "a(sasb)", [("/bin/sh", ["/bin/sh", f"{bundle_directory}/run"], False)]),
         ("ExecStopPost", "a(sasb)", [(record[0], record, False)]),
     ]
+    if facts.health is not None:
+        chosen.append(("Wants", "as", [names.health_timer(pod.name, name)]))
     if facts.requires:
         chosen.append(("Requires", "as", _units(pod, facts.requires, activated)))
     if pod.on_app_failure == "stop":

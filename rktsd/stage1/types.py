@@ -37,6 +37,21 @@ class Launcher:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """How an app is checked: times are in seconds, ``action`` is restart, stop or none.
+
+    ``retries`` failures in a row make it unhealthy; within ``start_period`` none is counted.
+    """
+
+    command: tuple[str, ...]
+    interval: float
+    timeout: float
+    retries: int
+    start_period: float
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """A socket that starts an app: ``name`` is its port's, ``kind`` Stream or Datagram.
 
@@ -55,7 +70,8 @@ class AppFacts:
 
     ``app`` is what runs: the image's app section, or the pod's, with all overrides. ``layers`` are
     directories, topmost first. ``executable`` is the absolute path of the program in the root.
-    ``after`` and ``requires`` are other apps, for which this one waits.
+    ``after`` and ``requires`` are other apps, for which this one waits. ``health_filter`` is the
+    system call filter of its health checks, a BPF program.
     ``own_files`` are those of /etc/hosts, /etc/hostname and /etc/resolv.conf that the image brings.
     """
 
@@ -75,6 +91,8 @@ class AppFacts:
     placeholders: tuple[Placeholder, ...] = ()
     host_capabilities: frozenset[str] = frozenset()
     listeners: tuple[Listener, ...] = ()
+    health: Health | None = None
+    health_filter: bytes = b""
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     launcher: Launcher | None = None

@@ -229,6 +229,11 @@ class Bus:
         self.subscribe()
         return self._job(b"StopUnit", unit)
 
+    def restart(self, unit: str) -> bytes:
+        """Queue a restart job. Returns its path."""
+        self.subscribe()
+        return self._job(b"RestartUnit", unit)
+
     def _job(self, method: bytes, unit: str) -> bytes:
         # A reply is taken before any signal is, so that no end of a job of ours is overlooked.
         job: bytes = self._manager(method, b"ss", [unit, "replace"])

@@ -28,6 +28,16 @@ def app_socket(pod: str, app: str) -> str:
     return f"{app_unit(pod, app).removesuffix('.service')}.socket"
 
 
+def health_service(pod: str, app: str) -> str:
+    """The unit that checks an app once."""
+    return f"{app_unit(pod, app).removesuffix('.service')}._health.service"
+
+
+def health_timer(pod: str, app: str) -> str:
+    """The timer that has an app checked."""
+    return f"{health_service(pod, app).removesuffix('.service')}.timer"
+
+
 def ended_unit(pod: str) -> str:
     """The unit that looks, when an app has ended, whether the pod is over."""
     return f"rkt-ended@{pod}.service"

@@ -32,6 +32,7 @@ from rktsd.stage1.plan import plan
 from rktsd.stage1.show import render
 from rktsd.stage1.types import (
     AppFacts,
+    Health,
     Launcher,
     Listener,
     Machine,
@@ -260,6 +261,12 @@ def _sockets() -> PodPlan:
     return plan(_pod(apps), apps)
 
 
+def _health() -> PodPlan:
+    health = Health(("/bin/check", "it's well"), 30.0, 5.0, 3, 60.0, "stop")
+    apps = [_facts(health=health, health_filter=b"\x06\0\0\0\0\0\xff\x7f"), _facts("other")]
+    return plan(_pod(apps), apps)
+
+
 def _oci_image() -> PodPlan:
     app = replace(APP, mount_points=(MountPoint("volume-data", "/data"),))
     layers = tuple(f"/var/lib/rkt/cas/layers/sha256-{name}" for name in ("top", "middle", "base"))
@@ -388,6 +395,7 @@ CASES = {
     "systemd-settings": _systemd_settings,
     "settings-of-every-kind": _settings_of_every_kind,
     "readiness": _readiness,
+    "health": _health,
     "sockets": _sockets,
     "order": _order,
     "credentials": _credentials,
