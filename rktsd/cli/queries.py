@@ -10,6 +10,7 @@ from rktsd.cli.arguments import none, one_pod, output_format, span
 from rktsd.cli.context import Context
 from rktsd.cli.parse import Parsed
 from rktsd.errors import BadInput, NotFound, StoreError
+from rktsd.net.ports import PortMapping, listed
 from rktsd.pods import query
 from rktsd.pods.query import EXITED, RUNNING, AppStatus, PodStatus
 
@@ -61,7 +62,19 @@ def networks(status: PodStatus) -> str:
     if status.state not in (RUNNING, EXITED):
         return ""
     return ", ".join(
-        f"{each['netName']}:ip4={each['ip']}" for each in status.networks if each.get("ip")
+        f"{each['netName']}:{'ip6' if ':' in address else 'ip4'}={address}"
+        for each in status.networks
+        for address in dict.fromkeys((each.get("ip"), each.get("ip6")))
+        if address
+    )
+
+
+def ports(status: PodStatus) -> str:
+    """``8080/tcp -> 80, 127.0.0.1:5353/udp -> 53``"""
+    return listed(
+        PortMapping(each["hostIP"], each["hostPort"], each["podPort"], each["protocol"])
+        for network in status.networks
+        for each in network.get("ports") or ()
     )
 
 
@@ -190,6 +203,8 @@ def _lines(context: Context, status: PodStatus) -> list[str]:
         lines.append(f"started={table.exactly(status.started)}")
     if status.state in (RUNNING, EXITED):
         lines.append(f"networks={networks(status)}")
+        if ports(status):
+            lines.append(f"ports={ports(status)}")
     if status.state == RUNNING:
         pid = _main_pid(status)
         if pid:

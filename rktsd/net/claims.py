@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from rktsd.errors import NetworkError
 from rktsd.host.files import locked
-from rktsd.net.ports import PortMapping, overlap
+from rktsd.net.ports import ANY_IPV4, ANY_IPV6, PortMapping, overlap
 from rktsd.net.state import FILE
 
 
@@ -63,25 +63,34 @@ def _holds(path: str) -> bool:
 
 
 def _name(mapping: PortMapping) -> str:
-    return f"{mapping.protocol}:{mapping.host_port}:{mapping.address}"
+    return f"{mapping.protocol}:{mapping.host_port}:{mapping.host_ip or ''}"
 
 
 def _mapping(name: str) -> PortMapping:
-    protocol, port, address = name.split(":")
-    return PortMapping(address, int(port), 1, protocol)
+    protocol, port, address = name.split(":", 2)
+    return PortMapping(address or None, int(port), 1, protocol)
 
 
 def _check_free(mapping: PortMapping) -> None:
+    if not mapping.ipv6:
+        _probe(mapping, mapping.host_ip or ANY_IPV4)
+    if mapping.ipv6 or (mapping.host_ip is None and os.path.exists("/proc/net/if_inet6")):
+        _probe(mapping, mapping.host_ip or ANY_IPV6)
+
+
+def _probe(mapping: PortMapping, address: str) -> None:
     import socket
 
     tcp = mapping.protocol == "tcp"
     kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
-    with socket.socket(socket.AF_INET, kind) as probe:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as probe:
         if tcp:
             # Ended connections that linger are no reason to refuse; listeners still are.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ":" in address:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
-            probe.bind((mapping.address, mapping.host_port))
+            probe.bind((address, mapping.host_port))
         except OSError as error:
             reason = {
                 errno.EADDRINUSE: "a process of the host uses it",

@@ -117,8 +117,7 @@ def _port(mapping: PortMapping) -> dict[str, object]:
         "containerPort": mapping.pod_port,
         "protocol": mapping.protocol,
     }
-    # An unspecified address would become a rule that matches only packets to 0.0.0.0.
-    return entry if mapping.address == "0.0.0.0" else entry | {"hostIP": mapping.address}
+    return entry if mapping.host_ip is None else entry | {"hostIP": mapping.host_ip}
 
 
 def _run(

@@ -91,26 +91,28 @@ def builtin(paths: Paths) -> list[NetworkConfig]:
     """The networks every host has.
 
     ``default`` is 172.16.28.0/24 behind the host's addresses with a default route;
-    ``default-restricted`` is 172.31.0.0/16, from which only the host can be reached.
+    ``default-restricted`` is 172.31.0.0/16, from which only the host can be reached. Where the
+    host uses IPv6 they have IPv6 addresses as well.
     """
-    default = {
-        "type": "ptp",
-        "ipMasq": True,
-        "ipam": {
+    from rktsd.net import ipv6
+
+    subnets = {"default": ["172.16.28.0/24"], "default-restricted": ["172.31.0.0/16"]}
+    routes = ["0.0.0.0/0"]
+    if ipv6.in_use():
+        subnets["default"].append(f"{ipv6.PREFIX}:1::/64")
+        subnets["default-restricted"].append(f"{ipv6.PREFIX}:2::/64")
+        routes.append("::/0")
+    found = []
+    for name, ranges in subnets.items():
+        ipam: dict[str, object] = {
             "type": "host-local",
-            "subnet": "172.16.28.0/24",
-            "routes": [{"dst": "0.0.0.0/0"}],
-        },
-    }
-    restricted = {
-        "type": "ptp",
-        "ipMasq": False,
-        "ipam": {"type": "host-local", "subnet": "172.31.0.0/16"},
-    }
-    return [
-        _config(paths, "default", VERSION, [default]),
-        _config(paths, "default-restricted", VERSION, [restricted]),
-    ]
+            "ranges": [[{"subnet": subnet}] for subnet in ranges],
+        }
+        if name == "default":
+            ipam["routes"] = [{"dst": route} for route in routes]
+        plugin = {"type": "ptp", "ipMasq": name == "default", "ipam": ipam}
+        found.append(_config(paths, name, VERSION, [plugin]))
+    return found
 
 
 def _config(paths: Paths, name: str, version: str, plugins: Sequence[Plugin]) -> NetworkConfig:

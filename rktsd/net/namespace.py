@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from rktsd.errors import NetworkError
+from rktsd.net.ipv6 import skip_duplicate_detection
 
 CLONE_NEWNET = 0x40000000
 MS_BIND = 0x1000
@@ -38,6 +39,7 @@ def create(path: str) -> None:
         with _back_to_this():
             _call("unshare", ctypes.c_int(CLONE_NEWNET))
             _lo_up()
+            skip_duplicate_detection()
             _mount(THIS, path, MS_BIND)
     except OSError as error:
         raise NetworkError(f"cannot make network namespace {path}: {error.strerror}") from error

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rktsd.errors import NetworkError, RktError
 from rktsd.host.files import locked
+from rktsd.net import ipv6
 from rktsd.net import namespace as netns
 from rktsd.net.config import NetworkConfig, valid_name
 from rktsd.net.ports import PortMapping, check_conflicts
@@ -24,6 +25,8 @@ MOST_BURST = 8 * (2**32 - 1)
 PORTMAP: dict[str, object] = {
     "type": "portmap",
     "snat": True,
+    # The kernel leads nothing from ::1 out of the host: let it refuse rather than wait.
+    "conditionsV6": ["!", "-d", "::1"],
     "capabilities": {"portMappings": True},
 }
 
@@ -32,8 +35,8 @@ class Attachment(NamedTuple):
     """An interface of the pod, as its network's plugins reported it.
 
     ``ip4`` has no prefix length, that is ``prefix``. ``gateway`` is the address of the next hop,
-    with ptp the host's own; ``nameservers``, ``search``, ``options`` and ``domain`` are for
-    resolv.conf.
+    with ptp the host's own; ``ports`` are those that lead here; ``nameservers``, ``search``,
+    ``options`` and ``domain`` are for resolv.conf.
     """
 
     network: str
@@ -47,6 +50,7 @@ class Attachment(NamedTuple):
     search: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     domain: str | None = None
+    ports: tuple[PortMapping, ...] = ()
 
 
 def set_up(
@@ -91,6 +95,7 @@ def set_up(
             netns.create(namespace)
             for each in joining:
                 state = _join(state_dir, state, each, lock)
+            _check_families(state)
         except BaseException:
             # The reason of the failure counts; what cannot be undone stays on record for later.
             with contextlib.suppress(RktError, OSError):
@@ -153,11 +158,40 @@ def _join(state_dir: str, state: State, joining: Joined, lock: int) -> State:
     from rktsd.net import cni
 
     save(state_dir, state._replace(joined=(*state.joined, joining)))
+    if ipv6.mentioned(joining.config.plugins) or ":" in joining.config.args:
+        ipv6.keep_router_advertisements()
     target = cni.Target(state.container_id, state.namespace, lock)
     result = cni.add(joining.config, target, interface=joining.interface, ports=joining.ports)
     state = state._replace(joined=(*state.joined, joining._replace(result=result)))
     save(state_dir, state)
+    _hurry(state)
     return state
+
+
+def _hurry(state: State) -> None:
+    joined = state.joined[-1]
+    found, result = _attachment(joined), joined.result or {}
+    outside = [each for each in result.get("interfaces") or () if not each.get("sandbox")]
+    gateway = next((ip.get("gateway") for ip in _ips(result) if ":" in ip["address"]), None)
+    if joined.config.plugins[0]["type"] != "ptp" or not outside:
+        return
+    host, host_mac = outside[0]["name"], outside[0].get("mac")
+    if found.ip6 and found.mac and gateway and host_mac:
+        link = ipv6.Link(host, host_mac, gateway, joined.interface, found.mac, found.ip6)
+        ipv6.skip_detection_outside(state.namespace, link)
+
+
+def _check_families(state: State) -> None:
+    """Every port must lead somewhere: portmap passes over those that it cannot serve."""
+    for each in state.joined:
+        found = _attachment(each)
+        for port in each.ports:
+            if port.host_ip is not None and not (found.ip6 if port.ipv6 else found.ip4):
+                kind = "IPv6" if port.ipv6 else "IPv4"
+                raise NetworkError(
+                    f"cannot publish port {port}: network {found.network!r} gave the pod no"
+                    f" {kind} address"
+                )
 
 
 def _release(state_dir: str, lock: int, *, strict: bool = True) -> None:
@@ -251,6 +285,7 @@ def _attachment(joined: Joined) -> Attachment:
         search=tuple(dns.get("search") or ()),
         options=tuple(dns.get("options") or ()),
         domain=dns.get("domain") or None,
+        ports=joined.ports,
     )
 
 

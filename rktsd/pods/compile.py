@@ -16,9 +16,9 @@ from typing import TypedDict
 from rktsd.appc.isolators import CAPABILITIES_BY_NUMBER, without_seccomp
 from rktsd.appc.names import host_labels
 from rktsd.appc.types import Port, RuntimeApp
-from rktsd.errors import BadInput, NotFound, Unsupported, UsageError
+from rktsd.errors import BadInput, NotFound, UsageError
 from rktsd.net import files as net_files
-from rktsd.net.ports import PortMapping, check_conflicts
+from rktsd.net.ports import PortMapping, check_conflicts, shortest, spread
 from rktsd.paths import Paths
 from rktsd.pods.health import with_filter
 from rktsd.pods.launchers import find_launcher
@@ -315,14 +315,13 @@ def _port_mappings(spec: PodSpec, networks: Sequence[str]) -> list[PortMapping]:
     mappings = []
     for published in spec.manifest.ports:
         port = published.pod_port or _port_named(spec, published.name)
-        if port.count != 1:
-            raise Unsupported(f"port {port.name}: a range of {port.count} ports is not published")
         if published.pod_port is None and port.socket_activated:
             # systemd listens on the host in its place.
             continue
-        mappings.append(
-            PortMapping(published.host_ip, published.host_port, port.port, port.protocol)
+        first = PortMapping(
+            shortest(published.host_ip), published.host_port, port.port, port.protocol
         )
+        mappings += spread(first, port.count)
     if mappings and tuple(networks) in (("host",), ("none",)):
         raise UsageError(f"cannot publish port {mappings[0]} with network {networks[0]}")
     check_conflicts(mappings)

@@ -26,6 +26,16 @@ def record(directory: str, attachments: Sequence[Attachment]) -> None:
             "mask": _mask(each.prefix) if each.ip4 else None,
             "hostIP": each.gateway,
             "mac": each.mac,
+            "ip6": each.ip6,
+            "ports": [
+                {
+                    "hostIP": port.host_ip,
+                    "hostPort": port.host_port,
+                    "podPort": port.pod_port,
+                    "protocol": port.protocol,
+                }
+                for port in each.ports
+            ],
         }
         for each in attachments
     ]

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from tests.box import syscalls
 
 HOST = "192.0.2.1"
 OTHER = "192.0.2.2"
+HOST6 = "2001:db8::1"
+OTHER6 = "2001:db8::2"
 # What portmap keeps for all containers together once it was used.
 SHARED_CHAINS = ("CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK")
 
@@ -83,16 +86,47 @@ def private_host(config: str) -> Iterator[Host]:
         yield Host(Paths(local_config=config), other)
 
 
+def give_ipv6() -> None:
+    """An IPv6 address to the host and to the other machine."""
+    for name in (None, "other"):
+        # Whoever has no settled address cannot ask for his neighbours.
+        ask = ["ip", *(("-n", name) if name else ()), "-6", "addr", "show", "tentative"]
+        while subprocess.run(ask, capture_output=True, check=True).stdout:
+            time.sleep(0.02)
+    for command in (
+        f"addr add {HOST6}/64 dev lan nodad",
+        f"-n other addr add {OTHER6}/64 dev lan nodad",
+    ):
+        subprocess.run(["ip", *command.split()], check=True)
+
+
 def traces() -> dict[str, list[str]]:
     """Everything that a pod's network may leave on the host."""
     files = []
     for directory, _, names in os.walk("/run/rkt"):
-        kept = (name for name in names if name not in ("lock", "last_reserved_ip.0"))
+        kept = (
+            name
+            for name in names
+            if name not in ("lock", "last_reserved_ip.0", "last_reserved_ip.1")
+        )
         files += [f"{directory}/{name}" for name in kept]
     return {
         "links": [line.split()[1] for line in _lines("ip", "-o", "link")],
-        "routes": _lines("ip", "-4", "route", "show", "table", "all"),
-        "rules": [line for line in _lines("iptables-save") if _is_own(line)],
+        "routes": [
+            *_lines("ip", "-4", "route", "show", "table", "all"),
+            *(
+                line
+                for line in _lines("ip", "-6", "route", "show", "table", "all")
+                # Of every link, and of every address of a host that forwards.
+                if not {"fe80::/64", "ff00::/8", "anycast"} & {*line.split()}
+            ),
+        ],
+        "rules": [
+            line
+            for program in ("iptables-save", "ip6tables-save")
+            for line in _lines(program)
+            if _is_own(line)
+        ],
         "namespaces": sorted(os.listdir("/run/netns")),
         "mounts": [line for line in _lines("cat", "/proc/self/mountinfo") if "/netns/" in line],
         "files": sorted(files),
@@ -115,7 +149,10 @@ def _lines(*command: str) -> list[str]:
 def listen(namespace: str | None, port: int, *, address: str = "0.0.0.0") -> socket.socket:
     """A TCP socket that listens in a namespace (None: this host)."""
     with entered(namespace) if namespace else contextlib.nullcontext():
-        server = socket.create_server((address, port))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        server = socket.create_server(
+            (address, port), family=family, dualstack_ipv6=address == "::"
+        )
     server.settimeout(3)
     return server
 
@@ -126,18 +163,18 @@ def caller(server: socket.socket, address: str, port: int, *, via: str | None = 
     None when the connection is refused, unreachable or unanswered.
     """
     with entered(via) if via else contextlib.nullcontext():
-        client = socket.socket()
+        client = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     with client:
         client.settimeout(1)
         try:
             client.connect((address, port))
         except OSError:
             return None
-        connection, (peer, _) = server.accept()
+        connection, (peer, *_) = server.accept()
         with connection:
             connection.sendall(b"hello")
             assert client.recv(5) == b"hello"
-        return str(peer)
+        return str(peer).removeprefix("::ffff:")
 
 
 def echo_udp(namespace: str, address: str, port: int, *, via: str | None = None) -> bytes | None:

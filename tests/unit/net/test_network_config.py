@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from rktsd.errors import BadInput, NotFound, RktError, UsageError
+from rktsd.net import ipv6
 from rktsd.net.config import mode, networks
 from rktsd.paths import Paths
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> Paths:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    monkeypatch.setattr(ipv6, "_ADDRESSES", "/nonexistent")
     (tmp_path / "net.d").mkdir()
     return Paths(local_config=str(tmp_path), run="/run/elsewhere")
 
@@ -31,10 +33,45 @@ def test_default_is_what_nothing_means(paths: Paths) -> None:
     assert (default.name, plugin["type"], plugin["ipMasq"]) == ("default", "ptp", True)
     assert plugin["ipam"] == {
         "type": "host-local",
-        "subnet": "172.16.28.0/24",
+        "ranges": [[{"subnet": "172.16.28.0/24"}]],
         "routes": [{"dst": "0.0.0.0/0"}],
         "dataDir": "/run/elsewhere/networks",
     }
+
+
+@pytest.mark.parametrize(
+    ("addresses", "both"),
+    [
+        ("00000000000000000000000000000001 01 80 10 80 lo\n", False),
+        ("fe800000000000000000000000000001 02 40 20 80 eth0\n", False),
+        ("fd726b74736400010000000000000001 09 80 00 80 veth1\n", False),
+        ("20010db8000000000000000000000001 02 40 00 80 eth0\n", True),
+        ("fd000000000000000000000000000001 02 40 00 80 eth0\n", True),
+    ],
+)
+def test_builtin_networks_have_ipv6_where_the_host_uses_it(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, addresses: str, both: bool
+) -> None:
+    file = tmp_path / "if_inet6"
+    file.write_text(addresses)
+    monkeypatch.setattr(ipv6, "_ADDRESSES", str(file))
+    for network, subnet in (("default", "1"), ("default-restricted", "2")):
+        ipam = networks(paths, [network])[0].plugins[0]["ipam"]
+        assert isinstance(ipam, dict)
+        assert ([{"subnet": f"fd72:6b74:7364:{subnet}::/64"}] in ipam["ranges"]) is both
+        assert ({"dst": "::/0"} in ipam.get("routes", [])) is (both and network == "default")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ([{"ipam": {"ranges": [[{"subnet": "fd00:1::/64"}]]}}], True),
+        ([{"ipam": {"addresses": [{"address": "2001:db8::1/64"}]}}], True),
+        ([{"ipam": {"subnet": "10.0.0.0/8"}, "mac": "02:00:00:00:00:01", "mtu": 9000}], False),
+    ],
+)
+def test_ipv6_in_a_configuration(value: object, expected: bool) -> None:
+    assert ipv6.mentioned(value) is expected
 
 
 def test_restricted_has_no_way_out(paths: Paths) -> None:
@@ -42,7 +79,7 @@ def test_restricted_has_no_way_out(paths: Paths) -> None:
     assert plugin["ipMasq"] is False
     ipam = plugin["ipam"]
     assert isinstance(ipam, dict)
-    assert ipam["subnet"] == "172.31.0.0/16"
+    assert ipam["ranges"] == [[{"subnet": "172.31.0.0/16"}]]
     assert "routes" not in ipam
 
 

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+from rktsd.net.ports import PortMapping
 from rktsd.net.setup import Attachment
 from rktsd.pods.networks import load, record
 
 
 def test_members_as_rkt_names_them(tmp_path: Path) -> None:
-    four = Attachment("default", "eth0", "10.1.2.3", 20, "10.1.0.1", None, "02:00:00:00:00:01")
+    port = PortMapping(None, 8080, 80, "tcp")
+    four = Attachment(
+        "default", "eth0", "10.1.2.3", 20, "10.1.0.1", None, "02:00:00:00:00:01", ports=(port,)
+    )
     six = Attachment("lab", "eth1", None, None, None, "fd00::2", None)
     record(str(tmp_path), [four, six])
     first, second = load(str(tmp_path))
@@ -19,5 +23,7 @@ def test_members_as_rkt_names_them(tmp_path: Path) -> None:
         "mask": "255.255.240.0",
         "hostIP": "10.1.0.1",
         "mac": "02:00:00:00:00:01",
+        "ip6": None,
+        "ports": [{"hostIP": None, "hostPort": 8080, "podPort": 80, "protocol": "tcp"}],
     }
-    assert (second["ip"], second["mask"]) == ("fd00::2", None)
+    assert (second["ip"], second["ip6"], second["mask"]) == ("fd00::2", "fd00::2", None)
