@@ -25,8 +25,15 @@ def fetch(context: Context, parsed: Parsed) -> int:
     """Fetch every image, and print its ID."""
     if not parsed.apps:
         raise UsageError("must provide at least one image")
+    from rktsd.cli import asking
+
     told = talk(report)
     policy = pull_policy(parsed.values, default="update")
+    if policy != "never" and asking.possible(context):
+        for image in asking.fetch(context, parsed, policy=policy, told=told):
+            sys.stdout.write(f"{shown_id(image, parsed.values)}\n")
+            sys.stdout.flush()
+        return 0
     with Store.open(context.paths.store, create=True) as store:
         for app in parsed.apps:
             options = fetch_options(

@@ -123,8 +123,8 @@ def _fetch(
 ) -> None:
     from rktsd.cli.fetching import fetch_options, report
     from rktsd.cli.progress import talk
-    from rktsd.images.fetch import Job
-    from rktsd.images.refetch import refetch, with_limit
+    from rktsd.images.fetch import Job, with_limit
+    from rktsd.images.refetch import refetch
 
     told = talk(report)
     options = fetch_options(context, "update", watch=told.watch)

@@ -73,7 +73,7 @@ def fetch_file(reference: Reference, job: Job) -> ImageRecord:
         return True
 
     source = f"file://{urllib.parse.quote(path)}"
-    return _import(job, path, source, None, get_archive, get_signature)
+    return import_verified(job, path, source, None, get_archive, get_signature)
 
 
 def fetch_url(reference: Reference, job: Job) -> ImageRecord:
@@ -161,7 +161,7 @@ def _download(job: Job, client: Client, endpoint: Endpoint, wish: Wish | None) -
             answer.save(target, limit=SIGNATURE_LIMIT)
             return True
 
-    record = _import(job, endpoint.aci, endpoint.aci, wish, get_archive, get_signature)
+    record = import_verified(job, endpoint.aci, endpoint.aci, wish, get_archive, get_signature)
     remember(job, record, endpoint.aci, answers[-1])
     return record
 
@@ -188,7 +188,7 @@ def _renewed(job: Job, record: ImageRecord, image: str, wish: Wish | None) -> Im
     return record
 
 
-def _import(
+def import_verified(
     job: Job,
     image: str,
     source: str,

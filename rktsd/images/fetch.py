@@ -6,7 +6,7 @@ through it: what speaks to the network is imported when there is something to ge
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -114,8 +114,15 @@ def fetch(
     wanted = parse_reference(reference, is_file=os.path.isfile)
     if options.platform:
         wanted = for_platform(wanted, parse_platform(options.platform))
-    try:
+    with taking_back(store):
         return fetch_as(wanted, Job(store, paths, options, report))
+
+
+@contextlib.contextmanager
+def taking_back(store: Store) -> Iterator[None]:
+    """What a failed fetch brought goes again, but for layers that wait for the network."""
+    try:
+        yield
     except FetchError:
         # Layers that are complete need not be fetched again when the network is back.
         raise
@@ -123,6 +130,14 @@ def fetch(
         with contextlib.suppress(RktError):
             store.abandon()
         raise
+
+
+def with_limit(job: Job) -> Job:
+    """``job`` with the limit on archives that rktsd.toml sets, where it has none."""
+    if job.options.limit:
+        return job
+    limit = job.settings().maximum_archive
+    return replace(job, options=replace(job.options, limit=limit))
 
 
 def stored(reference: str, store: Store) -> ImageRecord:
@@ -154,9 +169,7 @@ def fetch_as(reference: Reference, job: Job) -> ImageRecord:
             raise NotFound(
                 f"image {reference.text!r} is not in the store, and the pull policy is never"
             )
-    if not job.options.limit:
-        limit = job.settings().maximum_archive
-        job = replace(job, options=replace(job.options, limit=limit))
+    job = with_limit(job)
     if kind is Kind.FILE:
         from rktsd.images.aci import fetch_file
 

@@ -8,7 +8,6 @@ import hashlib
 import urllib.parse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from rktsd.config.registries import read_registries
 from rktsd.errors import BadInput, FetchError, NotFound, StoreError, TrustError, Unsupported
@@ -157,9 +156,3 @@ def _get_oci(
     if renew:
         extra = {"oci-manifest": manifest, "oci-config": source.read(image.config)}
         job.store.renew(record, extra)
-
-
-def with_limit(job: Job) -> Job:
-    """``job`` with the limit on archives that rktsd.toml sets."""
-    limit = job.options.limit or job.settings().maximum_archive
-    return replace(job, options=replace(job.options, limit=limit))

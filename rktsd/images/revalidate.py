@@ -47,7 +47,13 @@ def revalidate(job: Job, client: Client, url: str) -> ImageRecord | None:
 
 
 def remember(job: Job, record: ImageRecord, url: str, headers: Mapping[str, str]) -> None:
-    """Note what the server said of the image that it just gave."""
+    """Note what the server said of the image that it just gave.
+
+    Not where an additive store kept the image as one of another source.
+    """
+    known = job.store.find_source(url)
+    if known is None or known.id != record.id:
+        return
     remotes.remember(job.store.root, record.id, url, remote_of(headers))
 
 

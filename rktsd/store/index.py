@@ -69,8 +69,11 @@ class Index:
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
-    def put(self, record: ImageRecord) -> None:
-        """Add or replace an image, which becomes the newest one of its source."""
+    def put(self, record: ImageRecord, *, additive: bool = False) -> None:
+        """Add or replace an image, which becomes the newest one of its source.
+
+        With ``additive`` an image that is known, and what its source leads to, stay as they are.
+        """
         row: _Row = (
             record.id, record.name, json.dumps([(x.name, x.value) for x in record.labels]),
             record.kind, json.dumps(record.layers), json.dumps(record.blobs), record.size,
@@ -81,11 +84,12 @@ class Index:
             self._begin(connection)
             connection.execute(
                 f"INSERT INTO images ({_COLUMNS}) VALUES ({', '.join('?' * len(row))}) "
-                f"ON CONFLICT (id) DO UPDATE SET {updates}",
+                f"ON CONFLICT (id) DO {'NOTHING' if additive else f'UPDATE SET {updates}'}",
                 row,
             )
+            otherwise = "IGNORE" if additive else "REPLACE"
             connection.execute(
-                "INSERT OR REPLACE INTO sources VALUES (?, ?)", (record.source, record.id)
+                f"INSERT OR {otherwise} INTO sources VALUES (?, ?)", (record.source, record.id)
             )
             connection.execute("COMMIT")
 

@@ -48,22 +48,28 @@ if TYPE_CHECKING:
     from rktsd.store.unpack import Watch
 
 _DIRECTORIES = (("layers", 0o700), ("blobs", 0o750), ("images", 0o750), ("tmp", 0o700))
+_PATIENCE = 5.0
 _EXTRA = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
 
 
 class Store:
     """Use ``Store.open``. One object is for one thread at a time; any number may be open."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, additive: bool = False) -> None:
         self.root = root
+        self._additive = additive
         self._claims: Scratch | None = None
         self._arrived: dict[str, None] = {}
         self._exclusive = 0
         self._shared = 0
 
     @classmethod
-    def open(cls, root: str, *, create: bool = False) -> Self:
+    def open(cls, root: str, *, create: bool = False, additive: bool = False) -> Self:
         """The store in ``root``.
+
+        ``additive`` is for those who may add images and change nothing: an image that is known
+        stays as it is, whatever names and sources lead to goes on doing so, and a new image of a
+        name that is known counts as the oldest of it.
 
         Raises NotFound when there is none and ``create`` is not given, StoreError when that cannot
         be seen.
@@ -79,7 +85,7 @@ class Store:
             cls(root)._index().create()
             make(root)
             sync_directory(root)
-        return cls(root)
+        return cls(root, additive=additive)
 
     def __enter__(self) -> Self:
         return self
@@ -506,12 +512,19 @@ class Store:
 
     def _place_blob(self, path: str, name: str) -> None:
         target = f"{self.root}/blobs/{name}"
-        if not os.path.exists(target):
+        if os.path.exists(target):
+            if self._additive:
+                return
+        else:
             self._arrived[f"blobs/{name}"] = None
         rename_durable(path, target)
 
     def _put(self, record: ImageRecord, files: Mapping[str, bytes]) -> ImageRecord:
         target = self._image_path(record.id)
+        if self._additive:
+            known, record = self._added(record, target)
+            if known is not None:
+                return known
         with self.temporary("image") as place:
             os.mkdir(place, 0o750)
             # Scratch lies outside the group that may read what is said of images.
@@ -530,9 +543,25 @@ class Store:
                 # There already, perhaps from an import that did not end: renew it.
                 for name in (*files, "used"):
                     rename_durable(f"{place}/{name}", f"{target}/{name}")
-        self._index().put(record)
+        self._index().put(record, additive=self._additive)
         self._renew_generation()
         return record
+
+    def _added(self, record: ImageRecord, target: str) -> tuple[ImageRecord | None, ImageRecord]:
+        """The image if it is known, and otherwise ``record`` as it is to be added."""
+        index = self._index()
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            for known in index.by_prefix(record.id):
+                return self._with_use(known), record
+            if not is_directory(target):
+                break
+            if time.monotonic() > deadline:
+                hint = "rkt gc removes what an import left that did not end"
+                raise StoreError(f"image {record.id} is being stored by somebody else", hint=hint)
+            time.sleep(0.1)
+        times = [each.import_time for each in index.by_name(record.name)]
+        return None, replace(record, import_time=min([*times, record.import_time + 1]) - 1)
 
     def _renew_generation(self) -> None:
         write_atomic(f"{self.root}/generation", f"{time.time_ns():x}-{os.urandom(8).hex()}\n")
