@@ -25,13 +25,14 @@ from rktsd.pods.launchers import find_launcher
 from rktsd.pods.machine import this_machine
 from rktsd.pods.options import expand_insecure
 from rktsd.pods.placeholders import placeholders
+from rktsd.pods.process import handlers, logs_to_streams, stop_signal
 from rktsd.pods.rootchecks import HIDDEN, check_mounts, missing_directory
 from rktsd.pods.sockets import listeners
 from rktsd.pods.spec import AppImage, PodSpec
 from rktsd.pods.volumekinds import NAMED
 from rktsd.stage1.mounts import app_mounts
 from rktsd.stage1.plan import plan
-from rktsd.stage1.types import AppFacts, Machine, PodFacts, PodPlan, VolumeFacts
+from rktsd.stage1.types import AppFacts, Machine, Placeholder, PodFacts, PodPlan, VolumeFacts
 from rktsd.store.executables import find_executable
 from rktsd.store.rootview import RootView
 from rktsd.store.users import lookup_user
@@ -94,6 +95,7 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         devices=_devices(spec),
         ipc=spec.options.ipc,
         strict=spec.options.strict,
+        shm_size=spec.options.shm_size,
     )
     apps = [_app_facts(spec, runtime, paths, machine) for runtime in spec.manifest.apps]
     apps = [_with_placeholders(spec, app, directory) for app in apps]
@@ -223,8 +225,18 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         host_capabilities=_host_capabilities(),
         launcher=launcher,
         unapplied=unapplied,
+        handlers=handlers(view, app, mounted=mounted, name=runtime.name),
+        stop_signal=stop_signal(
+            options.stop_signal if options else None,
+            {each.name: each.value for each in image.manifest.annotations},
+        ),
+        terminal=_terminal(view, options.output if options else None),
     )
     return with_filter(facts, foreign or host_labels()["arch"])
+
+
+def _terminal(view: RootView, said: str | None) -> bool:
+    return logs_to_streams(view) if said is None else said == "tty"
 
 
 def _host_capabilities() -> frozenset[str]:
@@ -245,7 +257,11 @@ def _with_placeholders(spec: PodSpec, facts: AppFacts, directory: str) -> AppFac
     missing = missing_directory(
         view,
         facts.app.working_directory or "/",
-        mounted=[bind.target for bind in binds],
+        # Of what is hidden /tmp is, where it is a file system of systemd-nspawn's own.
+        mounted=[
+            *(bind.target for bind in binds),
+            *(path for path in HIDDEN if path != "/tmp" or facts.runtime.read_only_root_fs),
+        ],
         app=app,
         make=facts.docker,
     )
@@ -254,8 +270,13 @@ def _with_placeholders(spec: PodSpec, facts: AppFacts, directory: str) -> AppFac
         # Nothing can be made there later: what systemd-nspawn mounts on in every root.
         targets += [(path, False) for path in HIDDEN]
         targets += [(bind.target, _is_file(bind.source)) for bind in binds]
-        targets += [(path, True) for path in ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")]
-    return replace(facts, placeholders=placeholders(view, targets))
+        files = ("hostname", "hosts", "machine-id", "resolv.conf")
+        targets += [(f"/etc/{name}", True) for name in files]
+    found = placeholders(view, targets)
+    if not facts.runtime.read_only_root_fs and view.resolve("/tmp") is None:
+        others = (place for place in found if place.path != "/tmp")
+        found = (Placeholder("/tmp", 0o1777, 0, 0), *others)
+    return replace(facts, placeholders=found)
 
 
 def _is_file(path: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from rktsd.appc import read
 from rktsd.appc.cursor import Cursor, shown, unique
 from rktsd.appc.names import check_ac_name
+from rktsd.appc.quantities import parse_bytes, quantity_at
 from rktsd.errors import BadInput
 from rktsd.pods.health import health_at, health_json
 from rktsd.pods.overrides import AppOverrides, overrides_at
@@ -17,6 +18,7 @@ from rktsd.pods.volumekinds import VolumeKind, kind_at
 from rktsd.stage1.types import Health
 
 PULL_POLICIES = ("new", "update", "never")
+OUTPUTS = ("log", "tty")
 ON_APP_FAILURE = ("stop", "continue")
 IPC = ("auto", "private", "parent")
 INSECURE = (
@@ -54,6 +56,8 @@ class AppOptions:
     pull_policy: str | None = None
     systemd: Mapping[str, object] = field(default_factory=dict)
     stop_timeout: float | None = None
+    stop_signal: int | None = None
+    output: str | None = None
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     health: Health | None = None
@@ -68,6 +72,8 @@ class AppOptions:
                 "pull-policy": self.pull_policy,
                 "systemd": dict(self.systemd),
                 "stop-timeout": self.stop_timeout,
+                "stop-signal": self.stop_signal,
+                "output": self.output,
                 "after": list(self.after),
                 "requires": list(self.requires),
                 "health": health_json(self.health),
@@ -101,6 +107,7 @@ class PodOptions:
     pull_policy: str = "new"
     insecure: tuple[str, ...] = ()
     strict: bool = False
+    shm_size: int | None = None
     description: str | None = None
     documentation: tuple[str, ...] = ()
     systemd: Mapping[str, object] = field(default_factory=dict)
@@ -124,6 +131,7 @@ class PodOptions:
                 "pull-policy": self.pull_policy,
                 "insecure": list(self.insecure),
                 "strict": self.strict or None,
+                "shm-size": self.shm_size,
                 "description": self.description,
                 "documentation": list(self.documentation),
                 "systemd": dict(self.systemd),
@@ -161,13 +169,17 @@ def _overrides(place: Cursor) -> AppOverrides:
 
 def app_options_at(place: Cursor, *, overrides: AppOverrides) -> AppOptions:
     """The options in an app's table. Raises BadInput."""
-    policy, timeout = place.get("pull-policy"), place.get("stop-timeout")
+    policy, timeout, output = (
+        place.get(name) for name in ("pull-policy", "stop-timeout", "output")
+    )
     return AppOptions(
         image=_optional(place.get("image"), Cursor.line),
         insecure=_insecure(place.get("insecure")),
         pull_policy=policy.one_of(*PULL_POLICIES) if policy.given else None,
         systemd=_systemd(place.get("systemd")),
         stop_timeout=_span(timeout) if timeout.given else None,
+        stop_signal=_signal(place.get("stop-signal")),
+        output=output.one_of(*OUTPUTS) if output.given else None,
         after=_app_names(place.get("after")),
         requires=_app_names(place.get("requires")),
         health=health_at(place.get("health"), _span),
@@ -181,6 +193,7 @@ def pod_options_at(
     """The options at the top of a pod file. Raises BadInput."""
     failure, policy = place.get("on-app-failure"), place.get("pull-policy")
     ipc = place.get("ipc")
+    size = place.get("shm-size")
     return PodOptions(
         networks=_networks(place.get("network")),
         hostname=_optional(place.get("hostname"), _hostname),
@@ -193,6 +206,7 @@ def pod_options_at(
         pull_policy=policy.one_of(*PULL_POLICIES) if policy.given else "new",
         insecure=_insecure(place.get("insecure")),
         strict=place.get("strict").boolean(),
+        shm_size=parse_bytes(quantity_at(size), size.where) if size.given else None,
         description=_optional(place.get("description"), Cursor.line),
         documentation=tuple(each.line() for each in _one_or_more(place.get("documentation"))),
         systemd=_systemd(place.get("systemd")),
@@ -314,6 +328,18 @@ def _span(place: Cursor) -> float:
     if type(seconds) not in (int, float) or not 0 < float(str(seconds)) <= _MAX_STOP:
         raise place.wrong('a time of up to a week (seconds, or like "90s", "2min")')
     return float(str(seconds))
+
+
+def _signal(place: Cursor) -> int | None:
+    from rktsd.pods.process import signal_number
+
+    if not place.given:
+        return None
+    text = str(place.value) if type(place.value) is int else place.text()
+    number = signal_number(text)
+    if number is None:
+        raise place.wrong("a signal (like SIGINT)")
+    return number
 
 
 def expand_insecure(words: Iterable[str]) -> frozenset[str]:

@@ -42,7 +42,7 @@ _POD_KEYS = (
     "dns-domain", "hosts", "on-app-failure", "pull-policy", "insecure", "strict", "memory", "cpu",
     "cpu-shares", "pids", "block-bandwidth", "block-iops", "network-bandwidth", "sysctl",
     "selinux-context", "apparmor-profile", "systemd", "volume", "port", "app", "follow-links",
-    "ipc", "register",
+    "ipc", "register", "shm-size",
 )  # fmt: skip
 _VOLUME_KEYS = ("name", "kind", "source", "read-only", "recursive", "mode", "uid", "gid", "size")
 _PUBLISHED_KEYS = ("name", "host-port", "host-ip")
@@ -52,8 +52,8 @@ _APP_KEYS = (
     "capabilities-retain", "capabilities-remove", "no-new-privileges", "oom-score-adj",
     "seccomp-retain", "seccomp-remove", "seccomp-errno", "rlimits", "pids", "block-bandwidth",
     "block-iops", "network-bandwidth", "sysctl", "selinux-context", "apparmor-profile",
-    "read-only-root", "stop-timeout", "after", "requires", "health", "mounts", "ports",
-    "annotations", "systemd",
+    "read-only-root", "stop-timeout", "stop-signal", "output", "after", "requires", "health",
+    "mounts", "ports", "annotations", "systemd",
 )  # fmt: skip
 # Fields whose value is the limit of an isolator, and those whose value is an isolator's.
 _LIMITED = (

@@ -27,7 +27,7 @@ def missing_directory(
     there. Raises NotFound or BadInput, naming the app.
     """
     path = posixpath.normpath(directory)
-    if _is_below(path, (*mounted, *HIDDEN)):
+    if _is_below(path, mounted):
         return None
     place = path
     found = view.resolve(place)

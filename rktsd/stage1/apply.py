@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rktsd.systemd.bus import Bus
 
 _COLLECTION_PATIENCE = 5.0
+_LAST_WORDS = 1.0
 
 
 def write_bundles(plan: PodPlan) -> None:
@@ -85,18 +86,34 @@ def _queue(plan: PodPlan, bus: Bus) -> bytes:
 
 
 def _reason(plan: PodPlan) -> str:
-    silent = []
+    """Why it did not start, as the apps' own ends tell, which are written a moment later."""
+    deadline = time.monotonic() + _LAST_WORDS
+    while (reason := _told(plan)) is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return reason or _silence(plan)
+
+
+def _told(plan: PodPlan) -> str | None:
+    ended = 0
     for app in plan["apps"]:
         try:
             with open(f"{plan['directory']}/status/{app}") as file:
-                result, code, status = file.read().split()
+                result, *how = file.read().split()
         except (OSError, ValueError):
-            silent.append(app)
             continue
         if result != "success":
-            return f"app {app} did not start: {result} ({code} {status})"
-    if not silent:
-        return "its apps ended before it was up"
+            # Without a process there is no exit status of it (systemd.exec(5), $EXIT_CODE).
+            told = " ".join(how) if how else "before its program was executed"
+            return f"app {app} did not start: {result} ({told})"
+        ended += 1
+    return "its apps ended before it was up" if ended == len(plan["apps"]) else None
+
+
+def _silence(plan: PodPlan) -> str:
+    silent = [
+        app for app in plan["apps"] if not os.path.exists(f"{plan['directory']}/status/{app}")
+    ]
+    silent = silent or plan["apps"]
     sockets = [unit["name"] for unit in plan["units"] if unit["name"].endswith(".socket")]
     listed = [*(app_unit(plan["pod"], app) for app in silent), *sockets]
     units = " ".join(f"-u {unit}" for unit in listed)

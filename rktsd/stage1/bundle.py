@@ -17,7 +17,7 @@ from rktsd.stage1 import launcher, syscalls
 from rktsd.stage1.mounts import BindMount
 from rktsd.stage1.readiness import MANAGER_SOCKET, readiness
 from rktsd.stage1.sockets import socket_environment
-from rktsd.stage1.types import AppFacts, PodFacts
+from rktsd.stage1.types import SIGTERM, AppFacts, PodFacts
 from rktsd.systemd import properties, values
 
 # appc spec, ace.md "Execution Environment"; rkt sets the user's ones whatever the user.
@@ -207,7 +207,14 @@ def _seccomp(facts: AppFacts, capabilities: list[str]) -> dict[str, Any]:
     return filter
 
 
-def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[BindMount]) -> str:
+def run_script(
+    pod: PodFacts,
+    facts: AppFacts,
+    bundle: str,
+    binds: Sequence[BindMount],
+    *,
+    handler: bool = False,
+) -> str:
     """The script that becomes nspawn. Only its path is in the unit.
 
     systemd reads transient units back at every daemon-reload and does not get ``$``, ``;`` or odd
@@ -222,8 +229,8 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
         "--quiet",
         "--keep-unit",
         f"--register={'yes' if pod.register else 'no'}",
-        "--console=pipe",
-        "--kill-signal=SIGTERM",
+        f"--console={'read-only' if facts.terminal else 'pipe'}",
+        f"--kill-signal={_signal(facts.stop_signal)}",
         "--link-journal=no",
         "--resolv-conf=off",
         "--timezone=off",
@@ -243,6 +250,9 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
     variables = "SYSTEMD_LOG_LEVEL=notice"
     if "seccomp" in facts.insecure or _launcher_filters(facts):
         variables += " SYSTEMD_SECCOMP=0"
+    if not facts.runtime.read_only_root_fs:
+        # /tmp is what the image has there, on the disk and not in memory, as with rkt and Docker.
+        variables += " SYSTEMD_NSPAWN_TMPFS_TMP=no"
     if "paths" in facts.insecure:
         variables += " SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes"
     if readiness(facts).watchdog:
@@ -250,11 +260,16 @@ def run_script(pod: PodFacts, facts: AppFacts, bundle: str, binds: Sequence[Bind
         variables = f"unset WATCHDOG_USEC WATCHDOG_PID\n{variables}"
     # An app that is restarted has not ended any more.
     status = shlex.quote(f"{pod.directory}/status/{facts.runtime.name}")
+    first = "unset NOTIFY_SOCKET\n" if handler else f"[ ! -e {status} ] || rm -f {status}\n"
     return (
-        f"#!/bin/sh\n{_ipc_script(pod)}[ ! -e {status} ] || rm -f {status}\n"
+        f"#!/bin/sh\n{_ipc_script(pod)}{first}"
         f"{_credential_lines(facts, bundle)}"
         f"{variables} exec {shlex.join(command)}\n"
     )
+
+
+def _signal(number: int) -> str:
+    return "SIGTERM" if number == SIGTERM else str(number)
 
 
 def has_credentials(facts: AppFacts) -> bool:

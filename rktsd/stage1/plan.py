@@ -17,6 +17,7 @@ from rktsd import paths
 from rktsd.appc import isolators, limits
 from rktsd.errors import BadInput, Unsupported
 from rktsd.stage1 import bundle, health, resources, sysctl
+from rktsd.stage1.handlers import commands, handler_bundles
 from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
 from rktsd.stage1.order import check_order
 from rktsd.stage1.readiness import readiness
@@ -32,7 +33,8 @@ DEFAULT_STOP_TIMEOUT = 10.0
 """Seconds between SIGTERM and SIGKILL, as Docker and Podman have it."""
 
 # As systemd-nspawn has it for an app of its own.
-SHARED_MEMORY = "mode=1777,size=10%"
+SHARED_MEMORY = "10%"
+"""The size of /dev/shm, as systemd-nspawn has it for one app."""
 
 _DEVICES = (("/dev/net/tun", "rwm"), ("char-pts", "rw"))
 
@@ -66,7 +68,6 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
     memory: dict[str, str] = {}
     programs: list[tuple[str, str]] = []
     for facts in apps:
-        _refuse_unsupported(facts)
         name = facts.runtime.name
         mounts = app_mounts(pod.manifest, facts, pod.directory, volumes=pod.volumes)
         for directory in _app_directories(pod, facts, mounts):
@@ -75,7 +76,7 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
             fills.setdefault(fill["directory"], fill)
         memory.update(mounts.memory)
         shared = _shared_memory(pod, mounts.binds)
-        memory.update((bind.source, SHARED_MEMORY) for bind in shared if bind.source != "/dev/shm")
+        memory.update((bind.source, _memory(pod)) for bind in shared if bind.source != "/dev/shm")
         overlay = f"{pod.directory}/overlay/{name}"
         files += [(f"{overlay}{place.path}", "") for place in facts.placeholders if place.is_file]
         if facts.launcher is not None:
@@ -90,6 +91,8 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
                 "run": bundle.run_script(pod, facts, bundle_directory, all_binds),
             }
         )
+        if facts.handlers:
+            bundles += handler_bundles(pod, facts, bundle_directory, all_binds)
         units.append(_app_unit(pod, facts, bundle_directory, mounts.binds, activated))
         if facts.listeners:
             units.append(socket_unit(pod, facts))
@@ -121,6 +124,7 @@ def _pod_files(pod: PodFacts) -> list[tuple[str, str]]:
     files = [
         (f"{pod.run_directory}/hosts", pod.hosts),
         (f"{pod.run_directory}/hostname", f"{pod.hostname}\n"),
+        (f"{pod.run_directory}/machine-id", f"{pod.uuid.replace('-', '')}\n"),
     ]
     if pod.resolv_conf is not None:
         files.append((f"{pod.run_directory}/resolv.conf", pod.resolv_conf))
@@ -143,13 +147,6 @@ def _app_directories(
     if mounts.directories or any(not fill["name"] for fill in mounts.fills):
         yield f"{pod.directory}/volumes", 0o700, 0, 0
     yield from mounts.directories
-
-
-def _refuse_unsupported(facts: AppFacts) -> None:
-    app = facts.app
-    absent = [f"event handler {handler.name}" for handler in app.event_handlers]
-    if absent:
-        raise Unsupported(f"app {facts.runtime.name}: {absent[0]} is not done by this version")
 
 
 def _unapplied(pod: PodFacts, apps: Sequence[AppFacts]) -> list[str]:
@@ -204,6 +201,7 @@ def _host_files(pod: PodFacts, facts: AppFacts, binds: Sequence[BindMount]) -> I
     taken = {bind.target for bind in binds}
     offered = {
         "/etc/hostname": True,
+        "/etc/machine-id": True,
         "/etc/hosts": pod.hosts_forced or "/etc/hosts" not in facts.own_files,
     }
     if pod.resolv_conf is not None:
@@ -286,10 +284,10 @@ def _app_unit(
             ],
         ),
         ("TimeoutStopUSec", "t", int(stop_timeout * 10**6)),
-        # nspawn's exit status when SIGTERM ended the app, which systemd itself counts as success.
-        ("SuccessExitStatus", "(aiai)", ([143], [])),
+        # The exit status of an app that the signal to stop ended, as programs make it themselves.
+        ("SuccessExitStatus", "(aiai)", ([128 + facts.stop_signal], [])),
         ("ExecStart", "a(sasb)", [("/bin/sh", ["/bin/sh", f"{bundle_directory}/run"], False)]),
-        ("ExecStopPost", "a(sasb)", [(record[0], record, False)]),
+        *commands(facts, bundle_directory, record),
     ]
     if facts.health is not None:
         chosen.append(("Wants", "as", [names.health_timer(pod.name, name)]))
@@ -316,6 +314,11 @@ def _units(pod: PodFacts, apps: Iterable[str], activated: Collection[str]) -> li
     ]
 
 
+def _memory(pod: PodFacts) -> str:
+    size = SHARED_MEMORY if pod.shm_size is None else str(pod.shm_size)
+    return f"mode=1777,size={size}"
+
+
 def _shared_memory(pod: PodFacts, binds: Sequence[BindMount]) -> list[BindMount]:
     """The /dev/shm that comes with the IPC namespace, unless a volume is mounted there."""
     source, taken = pod.shared_memory, {bind.target for bind in binds}
@@ -327,7 +330,7 @@ def _shared_memory(pod: PodFacts, binds: Sequence[BindMount]) -> list[BindMount]
 def _ipc(pod: PodFacts, app: str) -> Iterable[Property]:
     """The apps of a pod share an IPC namespace (rkt); the only one of a pod gets it from nspawn."""
     first = pod.manifest.apps[0].name
-    if pod.ipc != "parent" and (len(pod.manifest.apps) > 1 or pod.ipc_settings):
+    if pod.ipc != "parent" and (pod.shared_memory or pod.ipc_settings):
         yield "PrivateIPC", "b", True
         if app != first:
             yield "JoinsNamespaceOf", "as", [names.app_unit(pod.name, first)]

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from rktsd.systemd.bus import Property
 
 
+SIGTERM = 15
+
+
 @dataclass(frozen=True, slots=True)
 class Placeholder:
     """A mount point, or a directory above one, to be made in the app's own layer."""
@@ -52,6 +55,15 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Handler:
+    """``name`` is pre-start or post-stop, ``executable`` where ``arguments[0]`` was found."""
+
+    name: str
+    executable: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """A socket that starts an app: ``name`` is its port's, ``kind`` Stream or Datagram.
 
@@ -71,8 +83,9 @@ class AppFacts:
     ``app`` is what runs: the image's app section, or the pod's, with all overrides. ``layers`` are
     directories, topmost first. ``executable`` is the absolute path of the program in the root.
     ``after`` and ``requires`` are other apps, for which this one waits. ``health_filter`` is the
-    system call filter of its health checks, a BPF program.
-    ``own_files`` are those of /etc/hosts, /etc/hostname and /etc/resolv.conf that the image brings.
+    system call filter of its health checks, a BPF program. ``terminal`` makes its standard output
+    one, so that it can be opened by name. ``own_files`` are those of /etc/hosts, /etc/hostname and
+    /etc/resolv.conf that the image brings.
     """
 
     runtime: RuntimeApp
@@ -97,6 +110,9 @@ class AppFacts:
     requires: tuple[str, ...] = ()
     launcher: Launcher | None = None
     unapplied: tuple[str, ...] = ()
+    handlers: tuple[Handler, ...] = ()
+    stop_signal: int = SIGTERM
+    terminal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +167,7 @@ class PodFacts:
     devices: Mapping[str, str] = field(default_factory=dict)
     ipc: str = "auto"
     register: bool = False
+    shm_size: int | None = None
     ipc_settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -158,7 +175,9 @@ class PodFacts:
         """What is /dev/shm in every app; None where each has its own, as the only one of a pod."""
         if self.ipc == "parent":
             return "/dev/shm"
-        return f"{self.run_directory}/memory/.shm" if len(self.manifest.apps) > 1 else None
+        if len(self.manifest.apps) == 1 and self.shm_size is None:
+            return None
+        return f"{self.run_directory}/memory/.shm"
 
 
 class UnitPlan(TypedDict):

@@ -719,7 +719,10 @@ seccomp-errno = "EPERM"
 rlimits = { nofile = "1024:4096", core = 0 }
 sysctl = { "net.core.somaxconn" = 100 }
 """
-    found = toml(f"{shared}strict = true\ninsecure = 'paths'\n{SMALL}{shared}{own}")
+    own = 'stop-signal = "SIGRTMIN+3"\noutput = "tty"\n' + own
+    top = "strict = true\ninsecure = 'paths'\nshm-size = '64Mi'\n"
+    found = toml(f"{shared}{top}{SMALL}{shared}{own}")
+    assert found.options.shm_size == 64 << 20
     both = (
         Isolator(isolators.PIDS, {"limit": "64"}),
         Isolator(isolators.BLOCK_BANDWIDTH, {"default": True, "limit": "2M"}),
@@ -734,6 +737,7 @@ sysctl = { "net.core.somaxconn" = 100 }
     assert found.manifest.isolators == (*both, *security)
     assert (found.options.strict, found.options.insecure) == (True, ("paths",))
     (options,) = found.options.apps.values()
+    assert (options.stop_signal, options.output) == (37, "tty")
     kept = ["@rkt/default-whitelist", "mount"]
     assert options.overrides.isolators == (
         *both,

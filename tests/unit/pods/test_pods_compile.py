@@ -28,7 +28,7 @@ def paths(tmp_path: Path) -> Paths:
     """A store of one layer, and places for volumes beside it."""
     found = Paths(data=f"{tmp_path}/data", run=f"{tmp_path}/run")
     root = Path(found.store, "layers", LAYER)
-    for directory in ("bin", "etc", "srv/here"):
+    for directory in ("bin", "etc", "srv/here", "tmp"):
         (root / directory).mkdir(parents=True)
     (root / "srv").chmod(0o750)
     (root / "bin/app").write_text("nothing that has an interpreter")
@@ -100,7 +100,7 @@ def test_a_working_directory_that_is_missing(paths: Paths, directory: str, messa
 
 
 @pytest.mark.parametrize("kind", ["aci", "oci"])
-@pytest.mark.parametrize("directory", ["/", "/srv/here", "/srv/../etc/", "/tmp/x", "/data/below"])
+@pytest.mark.parametrize("directory", ["/", "/srv/here", "/srv/../etc/", "/run/x", "/data/below"])
 def test_working_directories_that_need_nothing(paths: Paths, kind: str, directory: str) -> None:
     mounts = {"/data": f"{paths.data}/../directory"}
     assert made(compiled(paths, directory, kind=kind, mounts=mounts)) == {}
@@ -111,6 +111,13 @@ def test_working_directories_of_oci_images_are_made(paths: Paths) -> None:
     assert found == {"/srv": 0o750, "/srv/app": 0o755, "/srv/app/deep": 0o755}
     with pytest.raises(RktError, match=r"app web: working directory .*: /bin/app is not a dir"):
         compiled(paths, "/bin/app/x", kind="oci")
+
+
+def test_a_root_without_tmp_gets_one(paths: Paths) -> None:
+    Path(paths.store, "layers", LAYER, "tmp").rmdir()
+    assert made(compiled(paths)) == {"/tmp": 0o1777}
+    found = made(compiled(paths, "/tmp/deep", kind="oci"))
+    assert found == {"/tmp": 0o1777, "/tmp/deep": 0o755}
 
 
 def test_files_are_mounted_on_files_alone(paths: Paths, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ import pytest
 from rktsd.appc.isolators import isolator
 from rktsd.appc.types import (
     App,
-    EventHandler,
     Isolator,
     Mount,
     MountPoint,
@@ -32,6 +31,7 @@ from rktsd.stage1.plan import plan
 from rktsd.stage1.show import render
 from rktsd.stage1.types import (
     AppFacts,
+    Handler,
     Health,
     Launcher,
     Listener,
@@ -353,6 +353,21 @@ def _selinux() -> PodPlan:
     return plan(_with_isolators(pod, {"os/linux/selinux-context": context}), apps)
 
 
+def _handlers() -> PodPlan:
+    own = (
+        Handler("pre-start", "/bin/sh", ("sh", "-c", "echo 'to root'")),
+        Handler("post-stop", "/bin/sh", ("sh", "-c", "true")),
+    )
+    settings = {"LimitNOFILE": 4096, "Restart": "on-failure"}
+    apps = [_facts(handlers=own, uid=33, gid=33, systemd=settings)]
+    return plan(_pod(apps), apps)
+
+
+def _process() -> PodPlan:
+    apps = [_facts(stop_signal=3, terminal=True)]
+    return plan(_pod(apps, shm_size=1 << 20), apps)
+
+
 def _launcher() -> PodPlan:
     apps = [_facts(launcher=Launcher(b"\x7fELF filter", filters=True))]
     return plan(_pod(apps), apps)
@@ -409,6 +424,8 @@ CASES = {
     "limits": _limits,
     "pod-limits": _pod_limits,
     "selinux": _selinux,
+    "handlers": _handlers,
+    "process": _process,
     "launcher": _launcher,
     "launcher-without-filter": _launcher_without_filter,
     "poor-machine": _poor_machine,
@@ -447,11 +464,6 @@ def test_argv_of_units_survive_a_daemon_reload() -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], type[RktError], str]] = [
-    (
-        {"app": replace(APP, event_handlers=(EventHandler("pre-start", ("/bin/a",)),))},
-        Unsupported,
-        "app nginx: event handler pre-start is not done by this version",
-    ),
     (
         {"app": replace(APP, isolators=(_isolator("os/unix/sysctl", {"vm.swappiness": "1"}),))},
         Unsupported,
