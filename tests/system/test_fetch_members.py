@@ -140,6 +140,15 @@ def test_a_member_fetches_what_only_he_can_read(members: Members) -> None:
     assert image["name"].startswith(MINE)
 
 
+def test_a_member_sees_how_far_it_is(members: Members) -> None:
+    """On a terminal there are bars, as root has them."""
+    command = f"TERM=xterm script -qec 'rkt fetch {NAME}:{demo.VERSION}' /dev/null"
+    done = members.run("member", "sh", "-c", command)
+    assert done.returncode == 0, done.stdout
+    assert "\x1b[" in done.stdout
+    assert "%" in done.stdout
+
+
 def test_exit_status_and_errors_come_back(members: Members) -> None:
     done = members.rkt("fetch", f"{demo.HOST}/none:1", "--signature=/x")
     assert done.returncode == 254
