@@ -307,11 +307,10 @@ def _app(place: Cursor, *, volumes: dict[str, Volume]) -> _App:
         _only(place.get("health"), health.KEYS)
     _image(place.get("image"))
     name = place.get("name").checked(names.check_ac_name)
-    place, filter = translated(place)
+    place = translated(place)
     place, published = _with_whole_ports(place)
     mounts = _mounts(place.get("mounts"), name, volumes)
-    overrides = overrides_at(place)
-    overrides = replace(overrides, isolators=(*_app_isolators(place), *filter))
+    overrides = replace(overrides_at(place), isolators=_app_isolators(place))
     app = RuntimeApp(
         name=name,
         image=RuntimeImage(id=""),

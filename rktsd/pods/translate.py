@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import re
 
-from rktsd.appc import isolators
 from rktsd.appc.cursor import Cursor
-from rktsd.appc.types import Isolator
 from rktsd.systemd import values
 from rktsd.systemd.settings import FIELDS
 
@@ -25,28 +23,28 @@ _SAME = {
     "OOMScoreAdjust": "oom-score-adj",
     "TimeoutStopSec": "stop-timeout",
     "TimeoutSec": "stop-timeout",
+    "TasksMax": "pids",
 }
-_FILTER = ("SystemCallFilter", "SystemCallErrorNumber")
 
 
 def check_contradictions(place: Cursor) -> None:
     """Refuse a field beside the setting that means the same. Raises BadInput."""
     for name, each in place.get("systemd").members():
         words = (_SAME.get(name) or FIELDS.get(name, "")).split(" or ")
-        for field in words if name not in (*_FILTER, "Environment", *_BINDS) else ():
+        for field in words if name not in ("Environment", *_BINDS) else ():
             if field and place.get(field).given:
                 raise each.problem(f"the field {field} says it as well", hint="write one of them")
 
 
-def translated(place: Cursor) -> tuple[Cursor, tuple[Isolator, ...]]:
-    """The app's table with such settings moved into fields, and its system call filter if any.
+def translated(place: Cursor) -> Cursor:
+    """The app's table with such settings moved into fields.
 
     Raises BadInput, also for a field beside the setting that means the same.
     """
     check_contradictions(place)
     moved = {name: each for name, each in place.get("systemd").members() if name in FIELDS}
     if not moved:
-        return place, ()
+        return place
     fields = {name: each.value for name, each in place.members()}
     rest = {name: each.value for name, each in place.get("systemd").members() if name not in moved}
     fields["systemd"] = rest
@@ -60,12 +58,17 @@ def translated(place: Cursor) -> tuple[Cursor, tuple[Isolator, ...]]:
         elif name == "CapabilityBoundingSet":
             retain, names = values.allow_or_deny(each.value, each.where)
             fields["capabilities-retain" if retain else "capabilities-remove"] = names
-        elif name not in _FILTER:
+        elif name == "SystemCallFilter":
+            retain, names = values.allow_or_deny(each.value, each.where)
+            # What systemd calls @mount, appc calls @systemd/mount.
+            names = [re.sub("^@(?=[a-z-]+$)", "@systemd/", name) for name in names]
+            fields["seccomp-retain" if retain else "seccomp-remove"] = names
+        else:
             fields[FIELDS[name]] = _SIMPLE[name](each)
-    return place._replace(value=fields), _filter(moved)
+    return place._replace(value=fields)
 
 
-def _owner(place: Cursor) -> object:
+def _as_it_is(place: Cursor) -> object:
     return place.value
 
 
@@ -78,9 +81,12 @@ def _truth(place: Cursor) -> object:
 
 
 _SIMPLE: dict[str, Callable[[Cursor], object]] = {
-    "User": _owner,
-    "Group": _owner,
-    "WorkingDirectory": _owner,
+    "User": _as_it_is,
+    "Group": _as_it_is,
+    "WorkingDirectory": _as_it_is,
+    "SystemCallErrorNumber": _as_it_is,
+    "SELinuxContext": _as_it_is,
+    "AppArmorProfile": _as_it_is,
     "SupplementaryGroups": _gids,
     "NoNewPrivileges": _truth,
 }
@@ -106,19 +112,3 @@ def _bind(place: Cursor, word: str, name: str) -> str:
     if not source.startswith("/") or option not in ("", "rbind", "norbind"):
         raise place.problem(f"{word!r} is not like /SOURCE:/TARGET, with rbind or norbind behind")
     return f"{source}:{target or source}:{_BINDS[name]},{option or 'rbind'}"
-
-
-def _filter(moved: dict[str, Cursor]) -> tuple[Isolator, ...]:
-    """The isolator that says what SystemCallFilter= does; systemd's sets are @systemd/… there."""
-    given, errno = moved.get("SystemCallFilter"), moved.get("SystemCallErrorNumber")
-    if given is None:
-        if errno is not None:
-            raise errno.problem("without SystemCallFilter")
-        return ()
-    retain, names = values.allow_or_deny(given.value, given.where)
-    words = [re.sub(r"^@(?=[a-z-]+$)", "@systemd/", name) for name in names]
-    value: dict[str, object] = {"set": words}
-    if errno is not None:
-        value["errno"] = errno.line()
-    name = isolators.SECCOMP_RETAIN if retain else isolators.SECCOMP_REMOVE
-    return (isolators.checked(name, given._replace(value=value)),)

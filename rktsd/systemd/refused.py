@@ -61,8 +61,6 @@ _BY_REASON = {
     "the filter of an app has no log": "SystemCallLog",
     "the filter of an app is for the image's own architecture": "SystemCallArchitectures",
     "only CAP_SYS_ADMIN makes namespaces, and systemd-nspawn needs them": "RestrictNamespaces",
-    "use the isolator selinux-context of appc": "SELinuxContext",
-    "use the isolator apparmor-profile of appc": "AppArmorProfile",
     "systemd-nspawn does not hand it on": "SmackProcessLabel UMask",
     # Root
     "the root of an app is its image": (

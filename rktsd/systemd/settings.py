@@ -109,8 +109,10 @@ FIELDS = {
     "NoNewPrivileges": "no-new-privileges",
     "BindPaths": "mounts",
     "BindReadOnlyPaths": "mounts",
-    "SystemCallFilter": "the isolators os/linux/seccomp-retain-set and -remove-set of appc",
-    "SystemCallErrorNumber": "the isolators os/linux/seccomp-retain-set and -remove-set of appc",
+    "SystemCallFilter": "seccomp-retain or seccomp-remove",
+    "SystemCallErrorNumber": "seccomp-errno",
+    "SELinuxContext": "selinux-context",
+    "AppArmorProfile": "apparmor-profile",
 }
 
 TRANSLATED = frozenset(

@@ -157,9 +157,11 @@ def test_settings_of_the_app_itself(make_pod: MakePod) -> None:
         'User = "1000"\nGroup = "1001"\nSupplementaryGroups = "7 8"\nWorkingDirectory = "/etc"\n'
         'Environment = "A=b \'C=d e\'"\nCapabilityBoundingSet = "CAP_CHOWN NET_BIND_SERVICE"\n'
         'AmbientCapabilities = "CAP_NET_BIND_SERVICE"\nBindReadOnlyPaths = "/usr/lib/rkt:/host"\n'
+        'SystemCallFilter = "~@clock mkdir mkdirat"\nSystemCallErrorNumber = "EUCLEAN"\n'
     )
     script = (
-        'id; pwd; echo "$A $C"; grep ^Cap /proc/self/status; ls /host; echo x >/host/x || echo ro'
+        'id; pwd; echo "$A $C"; grep ^Cap /proc/self/status; ls /host; mkdir /tmp/x;'
+        " echo x >/host/x || echo ro"
     )
     pod = make_pod("translated", 'network = "none"\n' + app("one", f"{script}; {SERVE}") + table)
     pod.start()
@@ -170,6 +172,7 @@ def test_settings_of_the_app_itself(make_pod: MakePod) -> None:
     assert {int(sets[name], 16) for name in ("CapEff:", "CapPrm:", "CapAmb:")} == {1 << 10}
     assert "pod-reap" in said
     assert "ro" in said
+    assert any("Structure needs cleaning" in line for line in said)
 
 
 def test_what_is_refused_is_refused_before_anything_starts(make_pod: MakePod) -> None:

@@ -31,10 +31,10 @@ def test_settings_become_fields() -> None:
     assert overrides.environment == (NameValue("A", "b c"), NameValue("B", "own"))
     assert overrides.isolators == (
         Isolator("os/linux/capabilities-remove-set", {"set": ["CAP_CHOWN", "CAP_KILL"]}),
-        Isolator("os/linux/no-new-privileges", True),
         Isolator(
             "os/linux/seccomp-remove-set", {"set": ["@systemd/mount", "ptrace"], "errno": "EPERM"}
         ),
+        Isolator("os/linux/no-new-privileges", True),
     )
     assert found.manifest.apps[0].mounts == (
         Mount("one-0", "/data", Volume("one-0", "host", "/srv", read_only=True, recursive=True)),
@@ -70,7 +70,7 @@ def test_settings_become_fields() -> None:
         ),
         (
             'systemd = { SystemCallErrorNumber = "EPERM" }',
-            "p.toml: app[0].systemd.SystemCallErrorNumber: without SystemCallFilter",
+            "p.toml: app[0].seccomp-errno: without seccomp-retain or seccomp-remove",
         ),
         ('mounts = ["x:/x"]', 'p.toml: app[0].mounts[0]: the pod has no volume x (add a [[volume]]'
          ' with name = "x", or write a whole path)'),
