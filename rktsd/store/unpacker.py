@@ -251,11 +251,11 @@ class Writer:
             try:
                 os.mkdir(done, 0o755)
             except FileExistsError:
-                if _is_whiteout(os.lstat(done)):
-                    os.unlink(done)
-                    os.mkdir(done, 0o755)
-                    self._report_opaque(done[1:])
-                continue
+                if not _is_whiteout(os.lstat(done)):
+                    continue
+                os.unlink(done)
+                os.mkdir(done, 0o755)
+                self._report_opaque(done[1:])
             os.chown(done, 0, 0)
             os.chmod(done, 0o755)
             self._note_time(done[1:], 0)

@@ -1,5 +1,6 @@
-"""kill -9 at any moment, and everything at once: what is known is whole, and nothing else stays."""
+"""kill -9 at any moment, everything at once, a full disk: what is known is whole, no more stays."""
 
+import contextlib
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 from rktsd.store.records import blob_name
 from rktsd.store.store import Store
 from rktsd.store.verify import verify
+from tests.box import syscalls
 from tests.images.world import World
 from tests.images.written import Written
 from tests.unit.store.archives import archive, member
@@ -20,8 +22,8 @@ MAIN = "import sys; from rktsd.cli.main import main; sys.exit(main())"
 BASE = archive(*[member(f"{n % 40}/{n}", os.urandom(500)) for n in range(600)])
 
 
-def start(world: World, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", MAIN, f"--dir={world.paths.data}", *arguments]
+def start(world: World, *arguments: str, data: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", MAIN, f"--dir={data or world.paths.data}", *arguments]
     return subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -114,3 +116,39 @@ def test_everything_at_once(world: World) -> None:
             )  # fmt: skip
     check_known(world.store)
     check_collected(world)
+
+
+def fill(path: Path) -> None:
+    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
+def test_a_full_disk(world: World) -> None:
+    """A fetch that fails leaves nothing, its complete layers included; what is there can go."""
+    place = world.directory / "full"
+    place.mkdir()
+    syscalls.mount("tmpfs", str(place), kind="tmpfs", data="size=12m")
+    store = place / "cas"
+
+    def run(*arguments: str, status: int = 0) -> tuple[str, str]:
+        process = start(world, *arguments, data=str(place))
+        shown, errors = process.communicate(timeout=60)
+        assert (process.returncode, "Traceback" in errors) == (status, False), errors
+        return shown.strip(), errors
+
+    def kept() -> list[list[str]]:
+        return [sorted(os.listdir(store / name)) for name in ("layers", "blobs", "images", "tmp")]
+
+    one, two = [run("fetch", reference)[0] for reference in images(world, 2)]
+    before = kept()
+    small, large = archive(member("s", b"s" * 100_000)), archive(member("l", bytes(20 << 20)))
+    _, errors = run("fetch", Written([small, large]).layout(world.directory / "big"), status=254)
+    assert "No space left on device" in errors
+    assert kept() == before
+    fill(place / "fill")
+    assert one in run("image", "rm", one)[0]
+    fill(place / "fill")
+    assert two in run("image", "gc", "--grace-period=0s")[0]
+    assert kept() == [[], [], [], []]
+    assert len(run("image", "list")[0].splitlines()) == 1

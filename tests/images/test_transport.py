@@ -1,5 +1,6 @@
 """Servers that are away, wrong, endless, slow or curious."""
 
+import itertools
 import os
 import socket
 import threading
@@ -73,6 +74,20 @@ def test_a_body_that_ends_early_is_no_image(world: World) -> None:
 def test_redirect_loops_end(world: World) -> None:
     content: dict[str, Content] = {"/a.aci": redirect(URL)}
     assert answers(world, content) == f"{URL}: more than {MAX_REDIRECTS} redirects"
+
+
+@pytest.mark.parametrize("steps", [MAX_REDIRECTS, MAX_REDIRECTS + 1])
+def test_so_many_redirects_and_no_more(world: World, steps: int) -> None:
+    paths = ["/a.aci", *(f"/{number}" for number in range(1, steps)), "/last"]
+    content: dict[str, Content] = {
+        here: redirect(f"https://example.com{there}") for here, there in itertools.pairwise(paths)
+    }
+    content["/last"] = Path(world.aci()).read_bytes()
+    if steps > MAX_REDIRECTS:
+        assert answers(world, content) == f"{URL}: more than {MAX_REDIRECTS} redirects"
+    else:
+        with world.site(content):
+            assert world.fetch(URL, insecure=["image"]).source == URL
 
 
 def test_the_body_of_a_redirect_is_not_read(world: World) -> None:
