@@ -167,7 +167,8 @@ def test_one_layer_twice_is_fetched_once(world: World, registry: RegistryServer)
 def test_when_one_fails_the_others_end(world: World) -> None:
     """At once, though they would have taken minutes, and however they would have ended."""
     world.trust_ca(HOST)
-    image = LayeredImage(noise(6, size=300_000))
+    # The largest is asked for first, and not all at once.
+    image = LayeredImage([*noise(1, size=400_000), *noise(5, size=300_000)])
     content = image.paths("web", "v1")
     go = threading.Event()
 
