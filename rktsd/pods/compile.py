@@ -333,19 +333,20 @@ def _hosts(spec: PodSpec, hostname: str) -> tuple[str, bool]:
 
 def _port_mappings(spec: PodSpec, networks: Sequence[str]) -> list[PortMapping]:
     """Which port of the host leads where (rkt: a name must be one port of exactly one app)."""
-    mappings = []
+    mappings: list[PortMapping] = []
+    sockets: list[PortMapping] = []
     for published in spec.manifest.ports:
         port = published.pod_port or _port_named(spec, published.name)
-        if published.pod_port is None and port.socket_activated:
-            # systemd listens on the host in its place.
-            continue
+        # Of a socket-activated port systemd is the one that listens on the host.
+        activated = published.pod_port is None and port.socket_activated
         first = PortMapping(
             shortest(published.host_ip), published.host_port, port.port, port.protocol
         )
-        mappings += spread(first, port.count)
+        found = sockets if activated else mappings
+        found += spread(first, port.count)
     if mappings and tuple(networks) in (("host",), ("none",)):
         raise UsageError(f"cannot publish port {mappings[0]} with network {networks[0]}")
-    check_conflicts(mappings)
+    check_conflicts([*mappings, *sockets])
     return mappings
 
 

@@ -292,12 +292,14 @@ def _credential_lines(facts: AppFacts, bundle: str) -> str:
     if not has_credentials(facts):
         return ""
     place = shlex.quote(f"{bundle}/credentials")
-    owner = f"{facts.uid}:{facts.gid}"
+    owner = f"-o {facts.uid} -g {facts.gid}"
     return (
         '[ "$1" = inside ] || exec /usr/bin/unshare --mount /bin/sh "$0" inside\n'
         f"mkdir -p {place} && mount -t ramfs -o mode=0700 ramfs {place} || exit\n"
-        f'cp "$CREDENTIALS_DIRECTORY"/* {place}/ && chmod 0400 {place}/* && chmod 0500 {place}'
-        f" && chown -R {owner} {place} || exit\n"
+        # There is none when nothing fits what ImportCredential= asks for.
+        '[ -z "$CREDENTIALS_DIRECTORY" ] ||'
+        f' install -m 0400 {owner} "$CREDENTIALS_DIRECTORY"/* {place}/ || exit\n'
+        f"chown {facts.uid}:{facts.gid} {place} && chmod 0500 {place} || exit\n"
     )
 
 

@@ -91,6 +91,14 @@ def test_only_all_or_none_are_published(make_pod: MakePod) -> None:
     assert "some of its socket-activated ports are published, and some not" in pod.errors()[-1]
 
 
+def test_one_port_of_the_host_for_a_socket_and_a_mapping(make_pod: MakePod) -> None:
+    other = app("other", SERVE, extra='ports = ["8088:81"]\n')
+    pod = make_pod("twice", PUBLISHED + python("one", ONCE, PORTS) + other)
+    assert pod.systemctl("start").returncode != 0
+    assert "8088" in pod.errors()[-1]
+    assert pod.leftovers() == ""
+
+
 def test_a_connection_wakes_a_pod_as_the_manual_says(pod_box: Box, make_pod: MakePod) -> None:
     pod_file, socket, service, idle = blocks("rkt@.service.8.rst", "WAKING A POD")
     head, _, ports = pod_file.partition("[[port]]")
