@@ -125,14 +125,17 @@ class Upload:
                     moved=moved, accept=frozenset({202}),
                 ) as answer:  # fmt: skip
                     location = _location(answer)
-                start = _arrived(answer) or start + length
+                    arrived = _arrived(answer) or start + length
+                if not start < arrived <= start + length:
+                    raise FetchError(f"{location}: has {arrived} bytes, and {start} before")
+                start = arrived
             except FetchError as error:
                 failures += 1
                 client = self._client
                 if client is None or failures > client.settings.retries:
                     raise
                 with self._ask("GET", location, accept=frozenset({202, 204})) as answer:
-                    location, start = _location(answer), _arrived(answer)
+                    location, start = _location(answer), min(_arrived(answer), size)
                 self._job.report(f"{error}, going on after {start} bytes")
         return location
 

@@ -417,3 +417,22 @@ def test_a_lost_piece_is_sent_again_and_credentials_stay_at_home(
     assert odd.failed
     assert (True, "registry.example") in sent
     assert (True, "other.example") not in sent
+
+
+def test_a_registry_that_never_gets_anywhere_is_given_up(
+    world: World, home: None, layout: str
+) -> None:
+    record = stored(world, layout)
+    world.settings(retry_delay=0.01, retries=2)
+
+    def forgetful(request: Request) -> Answer:
+        if request.method == "HEAD":
+            return Answer(status=404)
+        headers = {"Location": "/v2/web/blobs/uploads/1", "Range": "0-5"}
+        return Answer(status=204 if request.method == "GET" else 202, headers=headers)
+
+    with world.site({}) as site:
+        site.answer = forgetful  # type: ignore[method-assign]  # whatever the path
+        with pytest.raises(FetchError, match="has 6 bytes"):
+            send(world, record, "docker://registry.example/web:v1", chunk=1 << 20)
+        assert len(site.requests) < 20
