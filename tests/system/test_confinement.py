@@ -165,3 +165,26 @@ def test_insecure_options(make_pod: MakePod, word: str) -> None:
     assert (capabilities != "CapEff:\t00000000a80425fb") == (everything or word == "capabilities")
     assert (seccomp == "Seccomp:\t0") == (everything or word == "seccomp")
     assert (symbols == "1") == (everything or word == "paths")
+
+
+def test_insecure_for_a_pod_and_for_one_app(make_pod: MakePod, pod_box: Box) -> None:
+    script = "echo $AC_APP_NAME $(grep Seccomp: /proc/self/status)"
+    both = app("one", script) + app("two", script)
+    of_pod = f'insecure = ["seccomp"]\n{NO_NETWORK}{both}'
+    assert sorted(_said(make_pod("of-pod", of_pod))) == ["one Seccomp: 0", "two Seccomp: 0"]
+    of_one = NO_NETWORK + app("one", script) + app("two", script, extra='insecure = "all-run"\n')
+    assert sorted(_said(make_pod("of-one", of_one))) == ["one Seccomp: 2", "two Seccomp: 0"]
+    image = ["example.com/busybox", "--exec=/bin/sh"]
+    command = [
+        "rkt", "run", "--net=none",
+        *image, "--name=one", "--", "-c", script, "---",
+        *image, "--name=two", "--insecure=capabilities,seccomp", "--", "-c", script,
+    ]  # fmt: skip
+    said = pod_box.run(command, check=True, timeout=60).stdout.splitlines()
+    assert sorted(said) == ["one Seccomp: 2", "two Seccomp: 0"]
+    command[2:3] = ["--insecure-options=seccomp", "--net=none"]
+    said = pod_box.run(command, check=True, timeout=60).stdout.splitlines()
+    assert sorted(said) == ["one Seccomp: 0", "two Seccomp: 0"]
+    wrong = pod_box.run(["rkt", "run", *image[:1], "--insecure=image"])
+    assert wrong.returncode == 254
+    assert 'run: --insecure: "image" is not one of capabilities, paths' in wrong.stderr

@@ -204,3 +204,19 @@ def test_tmp_is_that_of_the_image(make_pod: MakePod, pod_box: Box, tmp_path: Any
     script = "stat -c %a /tmp; echo >/tmp/x && echo wrote"
     text = NO_NETWORK + app("one", script, image="example.com/no-tmp", extra=user)
     assert _said(make_pod("no-tmp", text)) == ["1777", "wrote"]
+
+
+def test_the_owner_of_a_file_as_user_and_group(
+    make_pod: MakePod, pod_box: Box, tmp_path: Any
+) -> None:
+    root = images.busybox_root(tmp_path / "root")
+    for name, owner in (("of-user", (1000, 5)), ("of-group", (7, 100))):
+        with open(f"{root}/{name}", "w"):
+            pass
+        os.chown(f"{root}/{name}", *owner)
+    archive = os.fspath(tmp_path / "owned.aci")
+    images.write_aci(root, images.busybox_manifest("example.com/owned"), archive)
+    store_image(pod_box, archive)
+    extra = 'user = "/of-user"\ngroup = "/of-group"\nsupplementary-gids = [400, 500]\n'
+    text = NO_NETWORK + app("one", "id -u; id -g; id -G", image="example.com/owned", extra=extra)
+    assert _said(make_pod("owned", text)) == ["1000", "100", "100 400 500"]
