@@ -5,6 +5,7 @@ import posixpath
 from dataclasses import replace
 
 from rktsd.appc import names, read
+from rktsd.appc.quantities import parse_bytes
 from rktsd.appc.types import (
     ImageManifest,
     Mount,
@@ -22,7 +23,7 @@ from rktsd.cli.progress import Talk, talk
 from rktsd.errors import BadInput, UsageError
 from rktsd.host.files import read_limited
 from rktsd.images.fetch import fetch
-from rktsd.pods.options import IPC, AppOptions, PodOptions
+from rktsd.pods.options import IPC, AppOptions, PodOptions, app_options_at
 from rktsd.pods.overrides import AppOverrides, overrides_at
 from rktsd.pods.resolve import resolve
 from rktsd.pods.spec import PodSpec
@@ -46,7 +47,12 @@ def spec(context: Context, parsed: Parsed, store: Store) -> PodSpec:
     """What is to run, with every image fetched and verified. Raises RktError."""
     policy = pull_policy(parsed.values, default="new")
     told = talk(report)
-    usual = PodOptions(insecure=context.insecure, strict=parsed.values.on("strict"))
+    size = parsed.values.last("shm-size")
+    usual = PodOptions(
+        insecure=context.insecure,
+        strict=parsed.values.on("strict"),
+        shm_size=None if size is None else parse_bytes(size, "--shm-size"),
+    )
     options = pod_options(parsed.values, usual)
     if parsed.values.last("pod-manifest") is not None:
         manifest = _given_manifest(parsed)
@@ -148,8 +154,7 @@ def _manifest(
             overrides,
             environment=tuple(NameValue(key, value) for key, value in environment.items()),
         )
-        insecure = read_value.insecure(arguments.values)
-        options[name] = AppOptions(overrides=overrides, insecure=insecure)
+        options[name] = _app_options(arguments.values, overrides)
         apps.append(
             RuntimeApp(
                 name=name,
@@ -168,6 +173,18 @@ def _manifest(
         ports=ports,
     )
     return manifest, options
+
+
+def _app_options(values: Values, overrides: AppOverrides) -> AppOptions:
+    """What the flags behind an image say beyond its app section. Raises UsageError, BadInput."""
+    from rktsd.appc.cursor import Cursor
+
+    given = {
+        "stop-signal": values.last("stop-signal"),
+        "output": values.last("output"),
+    }
+    found = app_options_at(Cursor("command line", "", given), overrides=overrides)
+    return replace(found, insecure=read_value.insecure(values))
 
 
 def _is_on(values: Values, flag: str) -> bool:

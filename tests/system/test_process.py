@@ -220,3 +220,18 @@ def test_the_owner_of_a_file_as_user_and_group(
     extra = 'user = "/of-user"\ngroup = "/of-group"\nsupplementary-gids = [400, 500]\n'
     text = NO_NETWORK + app("one", "id -u; id -g; id -G", image="example.com/owned", extra=extra)
     assert _said(make_pod("owned", text)) == ["1000", "100", "100 400 500"]
+
+
+def test_flags(pod_box: Box) -> None:
+    script = "echo by name >/dev/stdout; df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2"
+    image = ["example.com/busybox", "--output=tty", "--stop-signal=QUIT", "--exec=/bin/sh"]
+    command = ["rkt", "run", "--net=none", "--shm-size=2Mi", *image, "--", "-c", script]
+    said = pod_box.run(command, check=True, timeout=60).stdout.split("\n")
+    assert [line for line in said if line] == ["by name", "2048"]
+    for flag, problem in (
+        ("--stop-signal=NO", 'command line: stop-signal: "NO" is not a signal (like SIGINT)'),
+        ("--output=nowhere", 'command line: output: "nowhere" is not log or tty'),
+    ):
+        wrong = pod_box.run(["rkt", "run", "--net=none", image[0], flag, "--exec=/bin/true"])
+        assert wrong.returncode == 254
+        assert f"run: {problem}\n" in wrong.stderr

@@ -23,13 +23,14 @@ _APPS = (
     " environment annotation user-annotation user-label memory cpu cpu-shares caps-retain"
     " caps-remove cap-retain cap-remove seccomp oom-score-adj stdin stdout stderr"
     # Ours.
-    " pids rlimit block-bandwidth block-iops selinux-context apparmor-profile insecure"
+    " stop-signal output pids rlimit block-bandwidth block-iops selinux-context apparmor-profile"
+    " insecure"
 )
 _MADE = (
     f"{_STAGE1} port volume inherit-env set-env set-env-file private-users no-overlay {_PULL}"
     " pod-manifest follow-links"
     # Ours.
-    " sysctl network-bandwidth strict"
+    " sysctl network-bandwidth shm-size strict"
 )
 
 # What rkt 1.30 took, from its documentation and sources.
