@@ -296,9 +296,9 @@ def _credential_lines(facts: AppFacts, bundle: str) -> str:
     return (
         '[ "$1" = inside ] || exec /usr/bin/unshare --mount /bin/sh "$0" inside\n'
         f"mkdir -p {place} && mount -t ramfs -o mode=0700 ramfs {place} || exit\n"
-        # There is none when nothing fits what ImportCredential= asks for.
-        '[ -z "$CREDENTIALS_DIRECTORY" ] ||'
-        f' install -m 0400 {owner} "$CREDENTIALS_DIRECTORY"/* {place}/ || exit\n'
+        # There is no file when nothing fits what ImportCredential= asks for.
+        'set -- "${CREDENTIALS_DIRECTORY:-/nonexistent}"/*\n'
+        f'[ ! -f "$1" ] || install -m 0400 {owner} "$@" {place}/ || exit\n'
         f"chown {facts.uid}:{facts.gid} {place} && chmod 0500 {place} || exit\n"
     )
 

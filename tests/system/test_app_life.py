@@ -8,8 +8,9 @@ import time
 import pytest
 
 from tests.box import Box
-from tests.system.conftest import MakePod
-from tests.system.pods import SERVE, app, eventually
+from tests.conftest import BoxFactory
+from tests.system.conftest import MakePod, store_image
+from tests.system.pods import SERVE, Pod, app, eventually
 
 NONE = 'network = "none"\n'
 # The box's own Python, for what a shell cannot do.
@@ -170,6 +171,33 @@ def test_a_credential_that_is_missing(make_pod: MakePod) -> None:
     pod = make_pod("unsecret", NONE + app("one", SERVE, extra=settings))
     assert pod.systemctl("start").returncode != 0
     assert pod.leftovers() == ""
+
+
+def test_life_on_debian_13(make_box: BoxFactory, debian13: str, busybox_aci: str) -> None:
+    box = make_box(debian13, cgroup="unified")
+    store_image(box, busybox_aci)
+    told = 'tell("READY=1\\nSTATUS=at work")\nsignal.pause()'
+    watched = 'tell("WATCHDOG=1")\nsignal.pause()'
+    lists = f"ls $CREDENTIALS_DIRECTORY; {SERVE}"
+    imported = "user = 1000\n[app.systemd]\nImportCredential = 'nosuch.*'\n"
+    given = f"{imported}SetCredential = 'name:value'\n"
+    pods = {
+        "told": python("one", told, '[app.systemd]\nType = "notify"\nTimeoutStartSec = 20\n'),
+        "watched": python("one", watched, 'user = "1000"\n[app.systemd]\nWatchdogSec = 1\n'),
+        "secrets": app("one", lists, extra=given),
+        "none": app("one", lists, extra=imported),
+    }
+    made = {name: Pod(box, name, NONE + text) for name, text in pods.items()}
+    for pod in made.values():
+        pod.start()
+    assert made["told"].show("StatusText", "rkt-told.one.service").endswith("at work")
+    made["watched"].wait_for("failed")
+    assert made["watched"].status("one").split()[0] == "watchdog"
+    assert made["secrets"].messages("RKT_POD=secrets") == ["name", "ready"]
+    assert made["none"].messages("RKT_POD=none") == ["ready"]
+    for pod in made.values():
+        pod.systemctl("stop")
+    assert "".join(pod.leftovers() for pod in made.values()) == ""
 
 
 def test_an_app_that_ran_out_of_memory(pod_box: Box, make_pod: MakePod) -> None:
