@@ -12,7 +12,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from tests.bench import breakdown
+from tests.bench import breakdown, pulls
 from tests.bench.lab import BenchError, Lab, open_lab, times
 from tests.bench.report import phase_table, row_table
 from tests.bench.rows import ROWS, Contender, Row
@@ -22,12 +22,16 @@ _REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__
 _BREAKDOWN = "breakdown"
 _QUIET = 1.0
 
+FAILURES = (
+    BenchError, BoxError, CommandError, OSError, RuntimeError, pulls.PullError,
+    subprocess.CalledProcessError,
+)  # fmt: skip
 # Row (or breakdown), contender, measure: a number per round.
 Results = dict[str, dict[str, dict[str, list[float]]]]
 
 
 def _arguments() -> argparse.Namespace:
-    names = [*(row.name for row in ROWS), _BREAKDOWN]
+    names = [*(row.name for row in ROWS), _BREAKDOWN, *pulls.ROWS]
     parser = argparse.ArgumentParser(prog="bench", description="Pods beside their peers.")
     parser.add_argument("--rounds", type=int, default=15, metavar="N")
     parser.add_argument("--row", action="append", choices=names, help="only this (repeatable)")
@@ -71,6 +75,14 @@ def _look_into(lab: Lab, rounds: int) -> list[dict[str, float]]:
 def _bench(arguments: argparse.Namespace, say: Callable[[str], object]) -> None:
     if os.getloadavg()[0] > _QUIET:
         say(f"Warning: load average {os.getloadavg()[0]:.1f}: trust minima and ratios, not times\n")
+    if set(arguments.row) - set(pulls.ROWS):
+        _bench_pods(arguments, say)
+    if set(arguments.row) & set(pulls.ROWS):
+        for text in pulls.measure(arguments.deb, arguments.row, arguments.rounds):
+            say(f"\n{text}\n")
+
+
+def _bench_pods(arguments: argparse.Namespace, say: Callable[[str], object]) -> None:
     rows = [row for row in ROWS if row.name in arguments.row]
     with open_lab(arguments.deb) as lab:
         results = _measure(lab, rows, arguments.rounds)
@@ -89,7 +101,7 @@ def _bench(arguments: argparse.Namespace, say: Callable[[str], object]) -> None:
 def main() -> int:
     try:
         _bench(_arguments(), sys.stdout.write)
-    except (BenchError, BoxError, CommandError, OSError, subprocess.CalledProcessError) as error:
+    except FAILURES as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
     return 0

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from tests.images.test_transport import URL
 from tests.images.world import World
+from tests.material.layered import LayeredImage
 from tests.material.servers import Answer, Request
 from tests.material.versions import Version
 
@@ -40,27 +42,49 @@ def slow(world: World) -> Version:
     return Version(body, cuts=[len(body) // 4, len(body) // 4])
 
 
-def test_a_terminal_gets_bars_that_go_away(world: World) -> None:
+def seen_on_a_terminal(arguments: list[str]) -> str:
+    """What a command that fetches writes to one, with all that steers it."""
     master, slave = pty.openpty()
-    with world.site({"/a.aci": slow(world)}):
-        done = subprocess.run(
-            command(world), env=environment(), stdout=subprocess.PIPE, stderr=slave, check=False
-        )
-    os.close(slave)
-    shown = b""
-    try:
-        while part := os.read(master, 65536):
-            shown += part
-    except OSError:
-        pass  # How Linux says that a terminal's other side is closed.
+    with subprocess.Popen(
+        arguments, env=environment(), stdout=subprocess.PIPE, stderr=slave
+    ) as fetching:
+        os.close(slave)
+        shown = b""
+        try:
+            while part := os.read(master, 65536):
+                shown += part
+        except OSError:
+            pass  # How Linux says that a terminal's other side is closed.
+        output, _ = fetching.communicate()
     os.close(master)
-    assert done.returncode == 0, shown
-    assert done.stdout.startswith(b"sha512-")
-    text = shown.decode()
+    assert fetching.returncode == 0, shown
+    assert output.startswith(b"sha512-")
+    return shown.decode().replace("\r\n", "\n").replace("\x1b[J", "\x1b[J\n")
+
+
+def test_a_terminal_gets_bars_that_go_away(world: World) -> None:
+    with world.site({"/a.aci": slow(world)}):
+        text = seen_on_a_terminal(command(world))
     assert "a.aci" in text
     assert " 25% of " in text
     # The last thing done to a bar is to remove it.
     assert "%" not in text.rpartition("\x1b[J")[2]
+
+
+def test_layers_have_bars_while_they_are_unpacked(world: World) -> None:
+    image = LayeredImage([{"etc/noise": os.urandom(3_000_000)} for _ in range(3)])
+    reference = image.layout(world.directory / "layout", "v1")
+    text = seen_on_a_terminal([*command(world)[:-1], reference])
+    found = set(re.findall(r"\nunpack ([0-9a-f]{12}) +\[#*\.*\] +\d+% of  2\.9 MiB", text))
+    assert found
+    assert found <= {digest.partition(":")[2][:12] for digest in image.archives}
+    assert "%" not in text.rpartition("\x1b[J")[2]
+
+
+def test_an_aci_that_is_unpacked_has_a_bar(world: World) -> None:
+    path = world.aci(files={"var/noise": os.urandom(3_000_000).hex()})
+    text = seen_on_a_terminal([*command(world)[:-1], path])
+    assert re.search(rf"\nunpack {re.escape(os.path.basename(path))[:10]}", text)
 
 
 def test_a_file_gets_lines(world: World) -> None:

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from tests.bench import breakdown, trace
+from tests.bench import breakdown, pulls, trace
 from tests.bench.agent import Answer
 from tests.bench.lab import times
 from tests.bench.report import phase_table, ratios, row_table
@@ -106,3 +106,29 @@ def test_every_target_is_about_times_that_are_taken() -> None:
         for peer in row.peers:
             assert peer.ours in row.ours.measures
             assert peer.theirs in peer.contender.measures
+
+
+def test_pull_table_judges_wall_and_processor_time() -> None:
+    def found(wall: float, processor: float) -> dict[tuple[str, str], list[float]]:
+        return {
+            (place, name): [value, value * 2, value]
+            for place in (pulls.DISK, pulls.TMPFS)
+            for name, value in ((pulls.WALL, wall), (pulls.CPU, processor))
+        }
+
+    times = {pulls.OCI: found(6.0, 4.0), pulls.PODMAN: found(10.0, 16.0)}
+    lines = pulls.pull_table(times).splitlines()
+    assert [line.split() for line in lines[1:5]] == [
+        ["rkt", "fetch", "disk", "wall", "6.00", "6.00"],
+        ["disk", "processor", "4.00", "4.00"],
+        ["tmpfs", "wall", "6.00", "6.00"],
+        ["tmpfs", "processor", "4.00", "4.00"],
+    ]
+    judged = [line.split()[-4:] for line in lines[-5:-1]]
+    assert judged == [
+        ["0.60", "0.60", "0.80", "ok"],
+        ["0.25", "0.25", "0.50", "ok"],
+        ["0.60", "0.60", "0.50", "OVER"],
+        ["0.25", "0.25", "0.50", "ok"],
+    ]
+    assert lines[-1] == "skopeo copy, umoci unpack: not installed, left out"

@@ -11,6 +11,7 @@ from typing import TextIO
 import pytest
 
 from rktsd.cli.progress import Bar, Screen, talk
+from rktsd.images.progress import unpacking
 
 MIB = 1 << 20
 
@@ -77,6 +78,19 @@ def test_a_bar_tells_share_size_rate_and_time_left(
     assert re.search(r"\[####\.+\]  40% of  100 MiB +4\.0 MiB/s +0:15 left$", line)
     assert len(line) < 80
     assert terminal.screen() == []
+
+
+def test_a_bar_says_what_is_unpacked(screen: Screen, terminal: Terminal, clock: Clock) -> None:
+    for what, name in (
+        ("sha256:0123456789abcdef0123", "unpack 0123456789ab "),
+        ("https://example.com/web.aci", "unpack web.aci "),
+    ):
+        with screen.watch(unpacking(what), 100) as moved:
+            clock.now += 1
+            moved(50)
+            (line,) = terminal.screen()
+        assert line.startswith(name)
+        assert " 50% of " in line
 
 
 def test_what_was_there_before_does_not_count_for_the_rate(clock: Clock) -> None:
