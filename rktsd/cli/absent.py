@@ -1,16 +1,10 @@
 """Commands of rkt 1.30 that are not here, and what to use instead."""
 
-# The first process of an app is the only child of the one that systemd knows.
-_ENTER = (
-    "for a shell in the first app: nsenter --all --target=$(pgrep -P $(rkt status POD"
-    " | sed -n s/^pid=//p)) /bin/sh, which is as free as root on the host"
-)
-
 ABSENT = {
     "api-service": "ask rkt list --format=json and rkt status --format=json, or systemd",
     "app": "the apps of a pod are in its pod file: change it, then systemctl restart rkt@POD",
     "app add": "add the app to the pod file, then systemctl restart rkt@POD",
-    "app exec": _ENTER,
+    "app exec": "use rkt exec --app=APP POD COMMAND",
     "app list": "rkt status --format=json POD",
     "app rm": "remove the app from the pod file, then systemctl restart rkt@POD",
     "app sandbox": "write a pod file, then systemctl start rkt@POD",
@@ -20,7 +14,6 @@ ABSENT = {
     "attach": "rkt logs --follow POD shows what the apps print; they have no standard input",
     "completion": "there is none to print",
     "config": "the configuration is in /usr/lib/rkt and /etc/rkt",
-    "enter": _ENTER,
     "export": "what an app changed is below /var/lib/rkt/pods/run/UUID/overlay/APP",
     "metadata-service": "tell an app what it has to know by its environment",
 }

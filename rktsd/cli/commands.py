@@ -6,6 +6,8 @@ from rktsd.cli import flags
 from rktsd.cli.flags import Flag
 
 PLAIN, IMAGES, IMAGES_WITH_ARGUMENTS = "plain", "images", "images with arguments"
+# Flags end at the first word: what follows is for another program.
+INNER = "inner"
 
 
 class Command(NamedTuple):
@@ -35,6 +37,17 @@ _FETCH = Command(
     ),
 )
 
+_ENTER = Command(
+    "entering",
+    "enter",
+    "Run a command in a running app, confined as the app is",
+    "[FLAG...] POD [COMMAND [ARGUMENT...]]",
+    flags.ENTER,
+    INNER,
+    ("enter web", "enter --app=redis web redis-cli info", "enter --privileged 5bc0 /bin/sh"),
+    root=True,
+)
+
 COMMANDS: dict[str, Command] = {
     "cat-manifest": Command(
         "queries",
@@ -44,6 +57,8 @@ COMMANDS: dict[str, Command] = {
         flags.CAT_MANIFEST,
         examples=("cat-manifest 5bc0", "cat-manifest --pretty-print=false web"),
     ),
+    "enter": _ENTER,
+    "exec": _ENTER._replace(examples=("exec web", "exec --app=redis web redis-cli info")),
     "fetch": _FETCH,
     "gc": Command(
         "actions",

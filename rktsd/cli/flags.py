@@ -207,6 +207,14 @@ GC = (
     _value("expire-prepared", "TIME", "remove prepared pods older than TIME (24h)"),
     Flag("mark-only", help="mark ended pods, remove nothing"),
 )
+ENTER = (
+    _value("app", "APP", "the app; needed where the pod has several"),
+    Flag("privileged", help="as root, with all that the app itself may not do"),
+    Flag("tty", OPTIONAL, "BOOL", "give the command a terminal (when we have one)", short="t"),
+    _value("environment", "NAME=VALUE", "environment of the command", several=True),
+    _value("working-dir", "DIR", "working directory (the app's)"),
+    _UUID_FILE,
+)
 LOGS = (
     _value("app", "APP", "of one app only"),
     Flag("follow", help="go on with new lines as they come", short="f"),

@@ -105,6 +105,9 @@ def _run(name: str, command: Command, arguments: list[str]) -> int:
 
 def _asks_for_help(arguments: Sequence[str], command: Command) -> bool:
     own = arguments
+    if command.grammar == commands.INNER:
+        # It may be the other program's.
+        return arguments[:1] in (["--help"], ["-h"])
     if command.grammar != commands.PLAIN and "--" in arguments:
         own = arguments[: arguments.index("--")]
     return "--help" in own or "-h" in own

@@ -6,7 +6,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from rktsd.cli.commands import IMAGES_WITH_ARGUMENTS, PLAIN
+from rktsd.cli.commands import IMAGES_WITH_ARGUMENTS, INNER, PLAIN
 from rktsd.cli.flags import APP, BOOL, BOTH, VALUE, Flag
 from rktsd.errors import Unsupported, UsageError
 
@@ -61,6 +61,9 @@ def parse(arguments: Sequence[str], flags: Iterable[Flag], *, grammar: str = PLA
     known = {flag.name: flag for flag in flags}
     if grammar == PLAIN:
         return _plain(arguments, known)
+    if grammar == INNER:
+        values, at = leading(arguments, known.values())
+        return Parsed(values, list(arguments[at:]), [])
     return _images(arguments, known, with_arguments=grammar == IMAGES_WITH_ARGUMENTS)
 
 

@@ -102,6 +102,21 @@ def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
         raise CommandFailed(f"cannot run {command[0]}: {error.strerror}", status=127) from error
 
 
+def start_attached(
+    command: Sequence[str], *, executable: str, pass_fds: Sequence[int]
+) -> subprocess.Popen[bytes]:
+    """Start ``command`` with our own three streams, from the file ``executable``.
+
+    The caller waits for it. Raises CommandFailed when it cannot be started.
+    """
+    try:
+        return subprocess.Popen(
+            command, executable=executable, env=ENVIRONMENT, pass_fds=pass_fds, process_group=0
+        )
+    except OSError as error:
+        raise CommandFailed(f"cannot run {command[0]}: {error.strerror}", status=127) from error
+
+
 def replace(command: Sequence[str]) -> NoReturn:
     """Become ``command``, with the environment as it is. Raises CommandFailed."""
     try:

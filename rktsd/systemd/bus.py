@@ -248,6 +248,18 @@ class Bus:
         """Send ``signal`` to ``who`` (main, control or all) of a unit."""
         self._manager(b"KillUnit", b"ssi", [unit, who, signal])
 
+    def attach(self, unit: str, group: str, pid: int) -> None:
+        """Move a process into a control group below that of ``unit``, which is delegated."""
+        self._manager(b"AttachProcessesToUnit", b"ssau", [unit, group, [pid]])
+
+    def freeze(self, unit: str) -> None:
+        """Stop all processes of a unit where they are; returns when they stand still."""
+        self._manager(b"FreezeUnit", b"s", [unit])
+
+    def thaw(self, unit: str) -> None:
+        """Let the processes of a frozen unit go on."""
+        self._manager(b"ThawUnit", b"s", [unit])
+
     def wait(self, job: bytes, timeout: float | None = None) -> str:
         """How a job ended: done, failed, dependency, canceled…; empty after ``timeout`` s."""
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -574,14 +574,6 @@ def test_an_app_that_was_restarted_runs(cli: Box, make_pod: MakePod) -> None:
     assert "exit_code" not in status["apps"][0]
 
 
-def test_what_to_use_instead_of_enter(cli: Box, make_pod: MakePod) -> None:
-    make_pod("web", 'network = "none"\n' + app("one", SERVE)).start()
-    said = rkt(cli, "enter", "web").stderr
-    command = said.partition(": nsenter")[2].rpartition(", which")[0].replace("POD", "web")
-    done = cli.run(["sh", "-c", f"nsenter{command} -c 'hostname; cat /proc/1/comm; exit 3'"])
-    assert (done.returncode, done.stdout) == (3, "web\nsh\n")
-
-
 def test_only_root_stops(cli: Box, make_pod: MakePod, member: str) -> None:
     make_pod("web", 'network = "none"\n' + app("one", SERVE)).start()
     done = cli.run(["su", member, "-c", "rkt stop web"])

@@ -69,7 +69,8 @@ def blocks(page: str, title: str) -> list[str]:
 
 def page_of(command: str) -> str:
     """Where a command is explained: those for images share a page."""
-    name = "fetch" if command == "image fetch" else command.partition(" ")[0]
+    same = {"image fetch": "fetch", "exec": "enter"}
+    name = same.get(command, command.partition(" ")[0])
     return f"rkt-{name}.1.rst"
 
 

@@ -35,6 +35,7 @@ _MADE = (
 
 # What rkt 1.30 took, from its documentation and sources.
 RKT_1_30 = {
+    "enter": "app environment privileged tty uuid-file working-dir",
     "fetch": f"signature full {_PULL} platform",
     "image fetch": f"signature full {_PULL} platform",
     "run": f"net {_DNS} interactive ipc mds-register uuid-file-save {_MADE} {_APPS} platform",
@@ -59,6 +60,7 @@ RKT_1_30 = {
     "version": "",
 }
 OURS = {
+    "exec": "app environment privileged tty uuid-file working-dir",
     "login": "authfile password-stdin username",
     "logout": "authfile",
     "logs": "app follow lines since until",
