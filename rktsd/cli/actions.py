@@ -1,5 +1,6 @@
-"""``rkt stop``, ``rm``, ``gc`` and ``logs``."""
+"""``rkt stop``, ``rm`` and ``gc``."""
 
+import contextlib
 import os
 import sys
 
@@ -8,7 +9,7 @@ from rktsd.cli.context import Context, require_systemd
 from rktsd.cli.parse import Parsed
 from rktsd.errors import NotFound, RktError, SystemdError, UsageError
 from rktsd.pods import cache, query
-from rktsd.systemd.names import pod_unit
+from rktsd.systemd.names import app_unit, pod_slice, pod_unit
 
 
 def stop(context: Context, parsed: Parsed) -> int:
@@ -33,6 +34,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rktsd.systemd.bus import Bus
+
     Action = Callable[[str], None]
 
 
@@ -49,6 +52,7 @@ def _stop(context: Context, pod: str, force: bool) -> None:
         context.note(f'pod "{place.uuid}" is already stopped')
         return
     with Bus() as bus:
+        _let_go_on(bus, place.pod)
         if force:
             kill(bus, context.paths, place.pod)
         try:
@@ -59,6 +63,15 @@ def _stop(context: Context, pod: str, force: bool) -> None:
     if result != "done":
         raise SystemdError(f'pod "{place.uuid}" could not be stopped: the job ended as {result}')
     sys.stdout.write(f'"{place.uuid}"\n')
+
+
+def _let_go_on(bus: "Bus", pod: str) -> None:
+    """What is frozen cannot end (rkt pause)."""
+    for unit in (pod_slice(pod), *bus.active_states([app_unit(pod, "*")])):
+        with contextlib.suppress(SystemdError):
+            # Anybody may look; only who may thaw is to.
+            if bus.property(unit, "Unit", "FreezerState", "s") != b"running":
+                bus.thaw(unit)
 
 
 def rm(context: Context, parsed: Parsed) -> int:
@@ -99,47 +112,3 @@ def gc(context: Context, parsed: Parsed) -> int:
     for problem in problems:
         context.fail(problem)
     return problems[0].exit_code if problems else 0
-
-
-def _check_time(flag: str, text: str) -> None:
-    """Raise UsageError for what systemd does not take for a time (systemd.time(7))."""
-    from rktsd.host.process import run
-
-    if run(["systemd-analyze", "timestamp", "--", text], check=False).returncode != 0:
-        raise UsageError(f'--{flag}: "{text}" is not a time', hint="see man 7 systemd.time")
-
-
-def logs(context: Context, parsed: Parsed) -> int:
-    """Become journalctl, which has it all."""
-    from rktsd.host.process import replace
-
-    if len(parsed.arguments) != 1:
-        raise UsageError("must provide one pod UUID or name")
-    values = parsed.values
-    times = {flag: values.last(flag) or "" for flag in ("since", "until") if flag in values}
-    for flag, text in times.items():
-        _check_time(flag, text)
-    place = query.find(context.paths, parsed.arguments[0])
-    command = ["journalctl", "--output=short", "--quiet"]
-    if not os.isatty(1):
-        command.append("--no-pager")
-    lines = values.last("lines")
-    if lines is not None:
-        if not lines.isdigit():
-            raise UsageError(f'invalid argument "{lines}" for --lines: not a number')
-        command.append(f"--lines={lines}")
-    elif values.on("follow"):
-        command.append("--no-tail")
-    if values.on("follow"):
-        command.append("--follow")
-    command += [f"--{flag}={text}" for flag, text in times.items()]
-    by_name = place.name is not None and place.name == parsed.arguments[0]
-    command.append(f"RKT_POD={place.name}" if by_name else f"RKT_POD_UUID={place.uuid}")
-    app = values.last("app")
-    if app is not None:
-        known = [each.name for each in query.status(place, query.Live()).apps]
-        if app not in known:
-            names = ", ".join(known)
-            raise NotFound(f'pod {place.pod} has no app "{app}", only {names}')
-        command.append(f"RKT_APP={app}")
-    replace(command)

@@ -215,12 +215,23 @@ ENTER = (
     _value("working-dir", "DIR", "working directory (the app's)"),
     _UUID_FILE,
 )
+_SOME_APPS = _value("app", "APP,...", "these apps only", several=True)
+KILL = (
+    _SOME_APPS,
+    _value("signal", "SIGNAL", "the signal, by name or number (KILL)", short="s"),
+    _UUID_FILE,
+)
+PAUSE = (_SOME_APPS, _UUID_FILE)
 LOGS = (
-    _value("app", "APP", "of one app only"),
+    _value("app", "APP,...", "of these apps only", several=True),
     Flag("follow", help="go on with new lines as they come", short="f"),
     _value("lines", "NUMBER", "the last lines only", short="n"),
+    _value("tail", "NUMBER", "the same as --lines"),
     _value("since", "TIME", "from TIME on, as journalctl(1) takes it"),
     _value("until", "TIME", "up to TIME"),
+    _value("run", "0|-1|-2...", "of the last run, or of one before it"),
+    _value("format", "FORMAT", "as journalctl --output: json, short-iso, cat and so on (short)"),
+    _UUID_FILE,
 )
 TRUST = (
     _value("prefix", "PREFIX", "for images whose names are below PREFIX"),

@@ -132,3 +132,23 @@ def complaints(unit: str, *, since: float) -> list[str]:
         check=False,
     )
     return done.stdout.decode(errors="replace").splitlines()
+
+
+def values(field: str) -> list[str]:
+    """All values that a field has anywhere in the journal."""
+    done = run(["journalctl", "--quiet", f"--field={field}"], check=False)
+    return done.stdout.decode(errors="replace").splitlines()
+
+
+def backwards(field: str, *matches: str) -> Iterator[str]:
+    """The values of a field in the entries that match, from the last entry to the first."""
+    command = ["journalctl", "--quiet", "--no-pager", "--reverse", "--output=cat"]
+    process = start([*command, f"--output-fields={field}", *matches])
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            yield line.decode(errors="replace").rstrip("\n")
+    finally:
+        process.terminate()
+        process.stdout.close()
+        process.wait()

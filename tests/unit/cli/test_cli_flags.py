@@ -35,6 +35,7 @@ _MADE = (
 
 # What rkt 1.30 took, from its documentation and sources.
 RKT_1_30 = {
+    "completion": "",
     "enter": "app environment privileged tty uuid-file working-dir",
     "fetch": f"signature full {_PULL} platform",
     "image fetch": f"signature full {_PULL} platform",
@@ -60,10 +61,13 @@ RKT_1_30 = {
     "version": "",
 }
 OURS = {
+    "kill": "app signal uuid-file",
+    "pause": "app uuid-file",
+    "unpause": "app uuid-file",
     "exec": "app environment privileged tty uuid-file working-dir",
     "login": "authfile password-stdin username",
     "logout": "authfile",
-    "logs": "app follow lines since until",
+    "logs": "app follow format lines run since tail until uuid-file",
     "pod check": "instance",
     "pod show": "instance pretty-print",
     "pod units": "format instance",
