@@ -6,7 +6,7 @@ appc, which writes ``null`` for lists without elements.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from rktsd.errors import BadInput
@@ -15,6 +15,7 @@ Value = TypeVar("Value")
 
 MAX_DEPTH = 64
 MAX_BYTES = 4 << 20
+MAX_VALUES = 200_000
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -143,6 +144,11 @@ class Cursor(NamedTuple):
         """The string as ``check(text, where)`` takes it."""
         return check(self.text(), self.where)
 
+    def below(self, step: str | int, value: object) -> "Cursor":
+        """The member or element ``step``, which is ``value``."""
+        path = f"{self.path}[{step}]" if isinstance(step, int) else self._below(step)
+        return Cursor(self.source, path, value)
+
     def _below(self, name: str) -> str:
         step = name if _PLAIN_KEY.fullmatch(name) else f"[{shown(name)}]"
         if not self.path:
@@ -171,8 +177,9 @@ def decode_json(data: bytes, source: str) -> Cursor:
     def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
+            # Kept once each in ``found``: the first that is not the next of them came before.
+            names = iter(found)
+            twice = next(name for name, _ in pairs if name != next(names, None))
             raise BadInput(f"{source}: the key {shown(twice)} is given twice in one object")
         return found
 
@@ -196,21 +203,34 @@ def decode_json(data: bytes, source: str) -> Cursor:
 
 
 def check_tree(document: Cursor) -> None:
-    """Refuse what could not be written again as UTF-8 JSON, and what is nested too deep."""
-    waiting = [(document, 0)]
-    while waiting:
-        place, depth = waiting.pop()
-        if depth > MAX_DEPTH:
-            raise BadInput(f"{document.source}: nested more than {MAX_DEPTH} levels deep")
-        value = place.value
-        if isinstance(value, dict):
-            for name, member in place.members():
-                _check_scalar(member, name)
-                waiting.append((member, depth + 1))
-        elif isinstance(value, list):
-            waiting += [(element, depth + 1) for element in place.elements()]
+    """Refuse what could not be written again as UTF-8 JSON, what is nested too deep, and what would
+    take too much memory to look at."""
+    _check_scalar(document, document.value)
+    count = 0
+    trail = [(document, _items(document.value))]
+    while trail:
+        place, items = trail[-1]
+        for step, value in items:
+            count += 1
+            if count > MAX_VALUES:
+                raise BadInput(f"{document.source}: more than {MAX_VALUES} values")
+            if len(trail) > MAX_DEPTH:
+                raise BadInput(f"{document.source}: nested more than {MAX_DEPTH} levels deep")
+            if isinstance(step, str) and not step.isascii():
+                _check_scalar(place.below(step, value), step)
+            if isinstance(value, dict | list):
+                trail.append((place.below(step, value), _items(value)))
+                break
+            if isinstance(value, str | float):
+                _check_scalar(place.below(step, value), value)
         else:
-            _check_scalar(place, value)
+            trail.pop()
+
+
+def _items(value: object) -> Iterator[tuple[str | int, object]]:
+    if isinstance(value, dict):
+        return iter(value.items())
+    return enumerate(value) if isinstance(value, list) else iter(())
 
 
 def _check_scalar(place: Cursor, value: object) -> None:

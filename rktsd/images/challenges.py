@@ -22,26 +22,22 @@ def parse_challenges(header: str) -> list[Challenge]:
 
     What cannot be read ends the reading: the challenges before it stand.
     """
-    found: list[Challenge] = []
+    found: list[tuple[str, dict[str, str]]] = []
     at = _skip(header, 0)
     while at < len(header):
         parameter = _PARAMETER.match(header, at)
         if parameter and found:
             name, quoted, plain = parameter.groups()
             value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-            found[-1] = _with(found[-1], name.lower(), value)
+            found[-1][1][name.lower()] = value
             at = _skip(header, parameter.end())
             continue
         scheme = _SCHEME.match(header, at)
         if not scheme:
             break
-        found.append(Challenge(scheme[1].lower(), {}))
+        found.append((scheme[1].lower(), {}))
         at = _skip(header, scheme.end())
-    return found
-
-
-def _with(challenge: Challenge, name: str, value: str) -> Challenge:
-    return challenge._replace(parameters={**challenge.parameters, name: value})
+    return [Challenge(*each) for each in found]
 
 
 def _skip(text: str, at: int) -> int:

@@ -21,11 +21,8 @@ from rktsd.paths import Paths
 
 KEY_LIMIT = 1 << 20
 _FINGERPRINT = re.compile(r"[0-9a-f]{40}\Z")
-_ARMOR = re.compile(
-    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----\r?\n(?P<head>(?:[^\r\n]+\r?\n)*?)[ \t]*\r?\n"
-    rb"(?P<body>[A-Za-z0-9+/=\s]+?)(?:\r?\n=(?P<sum>[A-Za-z0-9+/]{4})\s*)?"
-    rb"-----END PGP PUBLIC KEY BLOCK-----"
-)
+_BEGIN = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
+_END = b"-----END PGP PUBLIC KEY BLOCK-----"
 
 
 class TrustedKey(NamedTuple):
@@ -156,14 +153,19 @@ def dearmor(data: bytes, source: str) -> bytes:
     """
     if data[:1] and data[0] & 0x80:
         return data
-    match = _ARMOR.search(data)
-    if not match:
+    start = data.find(_BEGIN)
+    end = data.find(_END, start) if start >= 0 else -1
+    lines = [line.strip() for line in data[start:end].splitlines()[1:]] if end >= 0 else []
+    if b"" not in lines:
         raise TrustError(f"{source}: not an OpenPGP public key")
+    # Headers come first, and a line that is empty ends them.
+    body = [line for line in lines[lines.index(b"") + 1 :] if line]
+    checksum = body.pop()[1:] if body and body[-1][:1] == b"=" and len(body[-1]) == 5 else b""
     try:
-        packets = base64.b64decode(b"".join(match["body"].split()), validate=True)
+        packets = base64.b64decode(b"".join(body), validate=True)
     except binascii.Error as error:
         raise TrustError(f"{source}: broken ASCII armor: {error}") from error
-    if match["sum"] and match["sum"] != base64.b64encode(_crc24(packets).to_bytes(3, "big")):
+    if checksum and checksum != base64.b64encode(_crc24(packets).to_bytes(3, "big")):
         raise TrustError(f"{source}: broken ASCII armor: its checksum does not hold")
     return packets
 
