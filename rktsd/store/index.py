@@ -214,16 +214,18 @@ def _size(path: str) -> int:
 
 def _record(row: _Row) -> ImageRecord:
     image_id, name, labels, kind, layers, blobs, size, import_time, source, verified_by = row
+    # All at once, for a store may have thousands.
+    pairs, layer_names, digests = json.loads(f"[{labels},{layers},{blobs}]")
     return ImageRecord(
         id=image_id,
         name=name,
-        labels=tuple(NameValue(*pair) for pair in json.loads(labels)),
+        labels=tuple(NameValue(*pair) for pair in pairs),
         kind=kind,
-        layers=tuple(json.loads(layers)),
+        layers=tuple(layer_names),
         size=size,
         import_time=import_time,
         last_used=import_time,
         source=source,
         verified_by=verified_by,
-        blobs=tuple(json.loads(blobs)),
+        blobs=tuple(digests),
     )
