@@ -7,7 +7,7 @@ that is not accepted) is left to those who can deal with it, and costs little to
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rktsd import __version__
 from rktsd.paths import Paths
@@ -79,7 +79,9 @@ def _ask(url: str, paths: Paths, allowed: frozenset[str]) -> str | None:
     if scheme == "http" and "http" not in allowed:
         return None
     host, port = _split(netloc, 443 if scheme == "https" else 80)
-    with socket.create_connection((host, port), timeout=_PATIENCE) as connection:
+    # As bytes: what would be encoded by IDNA, for which there is nothing here, is imported first.
+    where = cast(str, host.encode("ascii"))
+    with socket.create_connection((where, port), timeout=_PATIENCE) as connection:
         if scheme == "https":
             context = _context(netloc, paths, verify="tls" not in allowed)
             connection = context.wrap_socket(connection, server_hostname=host)
