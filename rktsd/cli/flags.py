@@ -222,6 +222,17 @@ KILL = (
     _UUID_FILE,
 )
 PAUSE = (_SOME_APPS, _UUID_FILE)
+DIFF = (
+    _value("app", "APP", "the app; needed where the pod has several"),
+    _FORMAT,
+    _UUID_FILE,
+)
+STATS = (_NO_LEGEND, _FORMAT, _UUID_FILE)
+TOP = (
+    _value("interval", "TIME", "time between two rounds (2s)"),
+    _value("count", "NUMBER", "end after so many rounds"),
+    *STATS,
+)
 LOGS = (
     _value("app", "APP,...", "of these apps only", several=True),
     Flag("follow", help="go on with new lines as they come", short="f"),

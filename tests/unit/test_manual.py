@@ -69,7 +69,13 @@ def blocks(page: str, title: str) -> list[str]:
 
 def page_of(command: str) -> str:
     """Where a command is explained: those for images share a page."""
-    same = {"image fetch": "fetch", "exec": "enter", "pause": "kill", "unpause": "kill"}
+    same = {
+        "image fetch": "fetch",
+        "exec": "enter",
+        "pause": "kill",
+        "unpause": "kill",
+        "top": "stats",
+    }
     name = same.get(command, command.partition(" ")[0])
     return f"rkt-{name}.1.rst"
 

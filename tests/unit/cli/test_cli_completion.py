@@ -24,11 +24,11 @@ def paths(tmp_path: Path) -> Paths:
 
 
 OFFERS = {
-    "st": ["status", "stop"],
+    "sta": ["stats", "status"],
     "image in": ["inspect"],
     "image verify --fe": ["--fetch"],
     "help imp": [],
-    "help sta": ["status"],
+    "help statu": ["status"],
     "--debug li": ["list"],
     "--dir /tmp li": ["list"],
     "--insec": ["--insecure-options="],

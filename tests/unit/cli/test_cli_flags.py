@@ -61,6 +61,9 @@ RKT_1_30 = {
     "version": "",
 }
 OURS = {
+    "diff": "app format uuid-file",
+    "stats": "format no-legend uuid-file",
+    "top": "count format interval no-legend uuid-file",
     "kill": "app signal uuid-file",
     "pause": "app uuid-file",
     "unpause": "app uuid-file",
