@@ -106,9 +106,25 @@ def _conf(
     if result:
         conf["prevResult"] = result
     capabilities = conf.pop("capabilities", None)
-    if ports and isinstance(capabilities, Mapping) and capabilities.get(PORT_MAPPINGS):
-        conf["runtimeConfig"] = {PORT_MAPPINGS: [_port(mapping) for mapping in ports]}
+    if isinstance(capabilities, Mapping):
+        offered = _runtime_config(network.args, ports)
+        chosen = {name: value for name, value in offered.items() if capabilities.get(name)}
+        if chosen:
+            conf["runtimeConfig"] = chosen
     return conf
+
+
+def _runtime_config(args: str, ports: Sequence[PortMapping]) -> dict[str, object]:
+    """What plugins that declare a capability are told (CNI's conventions): ports, IP=, MAC=."""
+    given = dict(pair.split("=", 1) for pair in args.split(";") if pair)
+    offered: dict[str, object] = {}
+    if ports:
+        offered[PORT_MAPPINGS] = [_port(mapping) for mapping in ports]
+    if "IP" in given:
+        offered["ips"] = given["IP"].split(",")
+    if "MAC" in given:
+        offered["mac"] = given["MAC"]
+    return offered
 
 
 def _port(mapping: PortMapping) -> dict[str, object]:

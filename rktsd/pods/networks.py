@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rktsd.net.setup import Attachment
+    from rktsd.pods.compile import Compiled
 
 
 def record(directory: str, attachments: Sequence[Attachment]) -> None:
@@ -40,6 +41,30 @@ def record(directory: str, attachments: Sequence[Attachment]) -> None:
         for each in attachments
     ]
     write(f"{directory}/net-info.json", json.dumps(rows))
+
+
+def use_name_servers(compiled: Compiled, attachments: Sequence[Attachment]) -> None:
+    """Give the apps the DNS settings of their networks, unless the pod says something of DNS.
+
+    Those of the first network that has any; rule of rkt: ``--dns*``, networks, the image.
+    """
+    from rktsd.net.files import resolv_conf
+    from rktsd.stage1.bundle import with_bind
+    from rktsd.stage1.mounts import BindMount
+
+    plan = compiled["plan"]
+    path = f"{plan['run_directory']}/resolv.conf"
+    said = json.loads(compiled["files"]["options"])
+    if "none" in said.get("dns", ()) or any(file == path for file, _ in plan["files"]):
+        return
+    first = next(each for each in attachments if each.nameservers or each.search or each.options)
+    text = resolv_conf(
+        first.nameservers, search=first.search, options=first.options, domain=first.domain
+    )
+    plan["files"].append((path, text))
+    bind = BindMount(path, "/etc/resolv.conf", read_only=True, recursive=False)
+    for bundle in plan["bundles"]:
+        bundle["run"] = with_bind(bundle["run"], bind)
 
 
 def holder(state_directory: str) -> str:

@@ -134,6 +134,10 @@ def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> Non
         called=holder,
     )
     record(compiled["plan"]["directory"], attachments)
+    if any(each.nameservers or each.search or each.options for each in attachments):
+        from rktsd.pods.networks import use_name_servers
+
+        use_name_servers(compiled, attachments)
 
 
 def _report(message: str) -> None:

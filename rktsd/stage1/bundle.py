@@ -272,6 +272,13 @@ def _signal(number: int) -> str:
     return "SIGTERM" if number == SIGTERM else str(number)
 
 
+def with_bind(script: str, bind: BindMount) -> str:
+    """What ``run_script`` made, with one more mount, known only when the network is up."""
+    if f":{bind.target}:" in script:
+        return script
+    return f"{script.rstrip()} {shlex.quote(_bind_option(bind))}\n"
+
+
 def has_credentials(facts: AppFacts) -> bool:
     """Whether the unit of the app gets credentials (systemd.exec(5))."""
     return any(setting in (facts.systemd or {}) for setting in _CREDENTIAL_SETTINGS)

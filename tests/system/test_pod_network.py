@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.system.conftest import MakePod
 from tests.system.pods import SERVE, Pod, app, eventually
 
@@ -86,3 +88,39 @@ def test_unknown_network(make_pod: MakePod) -> None:
     (error,) = pod.errors()
     assert error.startswith("networks not found: nowhere (there are default, ")
     assert pod.leftovers() == ""
+
+
+LAB = {
+    "name": "lab", "type": "bridge", "bridge": "lab0", "isGateway": True,
+    "ipam": {"type": "host-local", "subnet": "10.77.0.0/24"},
+    "dns": {"nameservers": ["10.77.0.1"], "search": ["lab.example"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("", ["search lab.example", "nameserver 10.77.0.1"]),
+        ('dns = "192.0.2.53"\n', ["nameserver 192.0.2.53"]),
+        ('dns = "none"\n', []),
+    ],
+)
+def test_name_servers_of_a_network(make_pod: MakePod, said: str, expected: list[str]) -> None:
+    look = "cat /etc/resolv.conf; " + SERVE
+    pod = make_pod("named", f'network = "lab"\n{said}' + app("one", look))
+    pod.box.write("/etc/rkt/net.d/lab.conf", json.dumps(LAB))
+    try:
+        pod.start()
+        pod.stop()
+    finally:
+        pod.box.shell("rm /etc/rkt/net.d/lab.conf; ip link delete lab0")
+    run = f"RKT_POD_UUID={pod.last_run()}"
+    said_by_app = pod.messages(run)
+    assert [line for line in said_by_app if line.split()[0] in ("search", "nameserver")] == expected
+
+
+def test_status_shows_ports(make_pod: MakePod) -> None:
+    pod = make_pod("shown", PORT.format(8084, "") + app("web", HTTPD, extra=LISTENS))
+    pod.start()
+    status = pod.box.run(["rkt", "status", "shown"], check=True).stdout.splitlines()
+    assert "ports=8084/tcp -> 80" in status
