@@ -72,17 +72,18 @@ def test_a_terminal_gets_bars_that_go_away(world: World) -> None:
 
 
 def test_layers_have_bars_while_they_are_unpacked(world: World) -> None:
-    image = LayeredImage([{"etc/noise": os.urandom(3_000_000)} for _ in range(3)])
+    image = LayeredImage([{"etc/noise": os.urandom(20_000_000)} for _ in range(3)])
     reference = image.layout(world.directory / "layout", "v1")
     text = seen_on_a_terminal([*command(world)[:-1], reference])
-    found = set(re.findall(r"\nunpack ([0-9a-f]{12}) +\[#*\.*\] +\d+% of  2\.9 MiB", text))
+    found = set(re.findall(r"\nunpack ([0-9a-f]{12}) +\[#*\.*\] +\d+% of 19\.1 MiB", text))
     assert found
     assert found <= {digest.partition(":")[2][:12] for digest in image.archives}
     assert "%" not in text.rpartition("\x1b[J")[2]
 
 
 def test_an_aci_that_is_unpacked_has_a_bar(world: World) -> None:
-    path = world.aci(files={"var/noise": os.urandom(3_000_000).hex()})
+    # What is over at once has no bar.
+    path = world.aci(files={"var/noise": os.urandom(1000).hex() * 50_000})
     text = seen_on_a_terminal([*command(world)[:-1], path])
     assert re.search(rf"\nunpack {re.escape(os.path.basename(path))[:10]}", text)
 
