@@ -205,7 +205,7 @@ def test_an_empty_list(rkt: Rkt) -> None:
 def test_keys_are_listed_with_what_they_are_worth(world: World, rkt: Rkt) -> None:
     root, plain = world.key("Root <root@example.com>"), world.key("Plain")
     old = world.key("Old", expires="1y", when="20200101T000000")
-    lost, soon = world.key("Lost"), world.key("Soon", expires="100y")
+    lost, soon = world.key("Lost"), world.key("Soon", expires="20y")
     world.trust(root, prefix=None)
     for key in (plain, old, soon):
         world.trust(key, prefix="example.com")
