@@ -101,14 +101,6 @@ def is_uuid(text: str) -> bool:
     return bool(_HEX32.fullmatch(text.replace("-", "").lower()))
 
 
-def parse_uuid(text: str) -> str:
-    """``text`` as 8-4-4-4-12 lower-case digits. Raises BadInput."""
-    digits = text.replace("-", "").lower()
-    if not _HEX32.fullmatch(digits):
-        raise BadInput(f"{shown(text)} is not a UUID (32 hexadecimal digits)")
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
 def check_image_id(value: str, where: str) -> str:
     """``sha512-`` and 1 to 128 lower-case hexadecimal digits: rkt prints and takes short IDs."""
     return _match(_IMAGE_ID, value, where, what="an image ID (sha512- and hexadecimal digits)")
