@@ -28,12 +28,12 @@ def enter(context: Context, parsed: Parsed) -> int:
     app = choose_app(place, parsed.values.last("app"))
     with Bus() as bus:
         if not words:
-            words = [entry.shell(bus, place, app)]
+            words = [entry.shell(bus, place.pod, app)]
             context.note(f'no command specified, assuming "{words[0]}"')
         request = _request(parsed, words)
         with (
             _held_back(),
-            entry.entered(bus, context.paths, place, app=app, request=request) as begun,
+            entry.entered(bus, context.paths, place.pod, app=app, request=request) as begun,
             _passed_on(begun),
         ):
             _serve_terminal(begun)

@@ -21,7 +21,8 @@ def kill(context: Context, parsed: Parsed) -> int:
     number = _signal(parsed.values.last("signal") or "KILL")
 
     def send(bus: Bus, place: Place) -> None:
-        for pid in [processes.first_process(bus, place, app) for app in _apps(parsed, bus, place)]:
+        apps = _apps(parsed, bus, place)
+        for pid in [processes.first_process(bus, place.pod, app) for app in apps]:
             _send(pid, number)
 
     return _each(context, parsed, send)

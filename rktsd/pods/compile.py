@@ -20,7 +20,6 @@ from rktsd.errors import BadInput, NotFound, UsageError
 from rktsd.net import files as net_files
 from rktsd.net.ports import PortMapping, check_conflicts, shortest, spread
 from rktsd.paths import Paths
-from rktsd.pods.health import with_filter
 from rktsd.pods.launchers import find_launcher
 from rktsd.pods.machine import this_machine
 from rktsd.pods.options import expand_insecure
@@ -204,7 +203,7 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
             mounted=mounted,
             app=runtime.name,
         )
-    facts = AppFacts(
+    return AppFacts(
         runtime=runtime,
         app=replace(app, supplementary_gids=identity.supplementary),
         image=image.shown,
@@ -232,7 +231,6 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         ),
         terminal=_terminal(view, options.output if options else None),
     )
-    return with_filter(facts, foreign or host_labels()["arch"])
 
 
 def _terminal(view: RootView, said: str | None) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import select
 import socket
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +13,6 @@ from rktsd.appc.isolators import CAPABILITIES_BY_NUMBER
 from rktsd.errors import BadInput, NotFound, RktError, SystemdError
 from rktsd.paths import Paths
 from rktsd.pods import processes
-from rktsd.pods.query import Place
 from rktsd.stage1 import launcher
 from rktsd.systemd.bus import Bus
 from rktsd.systemd.names import app_unit
@@ -44,12 +44,14 @@ _LIMITS = {
 class Request(NamedTuple):
     """``arguments`` empty: a shell. ``terminal`` is the name of its kind ($TERM), "" for none.
 
-    ``directory`` "" is the one that the app itself begins in.
+    ``directory`` "" is the one that the app itself begins in. With ``own_group`` it stays in the
+    control group that we are in, as it does with ``privileged``.
     """
 
     arguments: tuple[str, ...]
     terminal: str = ""
     privileged: bool = False
+    own_group: bool = False
     environment: tuple[str, ...] = ()
     directory: str = ""
 
@@ -62,9 +64,9 @@ class Entered(NamedTuple):
     terminal: int | None
 
 
-def shell(bus: Bus, place: Place, app: str) -> str:
+def shell(bus: Bus, pod: str, app: str) -> str:
     """What to run when no command is given: /bin/bash (rkt), or /bin/sh where there is none."""
-    pid = processes.first_process(bus, place, app)
+    pid = processes.first_process(bus, pod, app)
     return next(
         (each for each in ("/bin/bash", "/bin/sh") if os.path.lexists(f"/proc/{pid}/root{each}")),
         "/bin/bash",
@@ -72,16 +74,14 @@ def shell(bus: Bus, place: Place, app: str) -> str:
 
 
 @contextlib.contextmanager
-def entered(
-    bus: Bus, paths: Paths, place: Place, *, app: str, request: Request
-) -> Iterator[Entered]:
+def entered(bus: Bus, paths: Paths, pod: str, *, app: str, request: Request) -> Iterator[Entered]:
     """Begin a command in a running app. Raises UsageError, SystemdError, BadInput, NotFound."""
-    unit = app_unit(place.pod, app)
-    pid = processes.first_process(bus, place, app)
+    unit = app_unit(pod, app)
+    pid = processes.first_process(bus, pod, app)
     with contextlib.ExitStack() as stack:
         pidfd = _pidfd(pid, app)
         stack.callback(os.close, pidfd)
-        order = _order(paths, place, app=app, pid=pid, request=request)
+        order = _order(paths, pod, app=app, pid=pid, request=request)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.enter_context(ours)
         file = _sealed("order", json.dumps(order).encode())
@@ -89,7 +89,7 @@ def entered(
         with theirs:
             process = _start([theirs.fileno(), file, pidfd])
         stack.callback(_end, process)
-        if not request.privileged:
+        if not (request.privileged or request.own_group):
             group = bus.property(unit, "Service", "ControlGroup", "s").decode()
             try:
                 bus.attach(unit, processes.group_below(pid, group), process.pid)
@@ -101,6 +101,17 @@ def entered(
             terminal = _receive_terminal(ours)
             stack.callback(os.close, terminal)
         yield Entered(process, ours, terminal)
+
+
+def ended(entered: Entered, timeout: float) -> bool:
+    """Whether the command ends within ``timeout`` seconds, which is waited for."""
+    descriptor = os.pidfd_open(entered.process.pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(timeout * 1000))
+    finally:
+        os.close(descriptor)
 
 
 def outcome(entered: Entered) -> tuple[int, str]:
@@ -168,9 +179,9 @@ def _sealed(name: str, data: bytes, *, executable: bool = False) -> int:
     return descriptor
 
 
-def _order(paths: Paths, place: Place, *, app: str, pid: int, request: Request) -> dict[str, Any]:
+def _order(paths: Paths, pod: str, *, app: str, pid: int, request: Request) -> dict[str, Any]:
     """What ``stage1.inside`` is told: everything as numbers, and nothing left to look up."""
-    where = f"{paths.pod_run(place.pod)}/apps/{app}/config.json"
+    where = f"{paths.pod_run(pod)}/apps/{app}/config.json"
     config = _read(where)
     process = config["process"]
     privileged = request.privileged

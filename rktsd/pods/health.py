@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
-from dataclasses import replace
 
 from rktsd.appc.cursor import Cursor
-from rktsd.stage1 import syscalls
-from rktsd.stage1.types import AppFacts, Health
+from rktsd.stage1.types import Health
 
 KEYS = ("command", "interval", "timeout", "retries", "start-period", "action")
 ACTIONS = ("restart", "stop", "none")
@@ -49,16 +46,3 @@ def health_json(health: Health | None) -> dict[str, object] | None:
         "action": health.action,
     }
     return members | ({"start-period": health.start_period} if health.start_period else {})
-
-
-def with_filter(facts: AppFacts, architecture: str) -> AppFacts:
-    """With the system call filter of the app's checks, where no launcher brings the app's own."""
-    launched = facts.launcher is not None and facts.launcher.filters
-    if facts.health is None or launched or "seccomp" in facts.insecure:
-        return facts
-    from rktsd.host.seccomp import compile_filter
-    from rktsd.stage1.bundle import kept_capabilities
-
-    allowed = syscalls.allowed(kept_capabilities(facts))
-    program = compile_filter(architecture, default=errno.EPERM, rules=[("allow", allowed)])
-    return replace(facts, health_filter=program)

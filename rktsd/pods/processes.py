@@ -35,13 +35,13 @@ def running_place(paths: Paths, pod: str) -> Place:
     return place
 
 
-def first_process(bus: Bus, place: Place, app: str) -> int:
+def first_process(bus: Bus, pod: str, app: str) -> int:
     """PID 1 of an app, as the host numbers it. Raises UsageError when the app does not run."""
-    main = int(bus.property(app_unit(place.pod, app), "Service", "MainPID", "u"))
+    main = int(bus.property(app_unit(pod, app), "Service", "MainPID", "u"))
     for pid in _children(main) if main else ():
         if _number_inside(pid) == 1:
             return pid
-    raise UsageError(f'app "{app}" of pod {place.pod} does not run')
+    raise UsageError(f'app "{app}" of pod {pod} does not run')
 
 
 def _children(pid: int) -> list[int]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 
-from rktsd.appc.isolators import CAPABILITIES_BY_NUMBER
-from rktsd.errors import RktError, SystemdError
+from rktsd.errors import NotFound, RktError, SystemdError, UsageError
 from rktsd.host.files import write_atomic
-from rktsd.host.inside import TIMED_OUT, Confinement, run_inside
 from rktsd.paths import Paths
-from rktsd.stage1.launcher import PATH as LAUNCHER
+from rktsd.pods.enter import Request, ended, entered, outcome
+from rktsd.pods.processes import first_process
 from rktsd.systemd.bus import Bus
 from rktsd.systemd.names import app_unit, pod_unit
 
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 HEALTHY, UNHEALTHY, STARTING = "healthy", "unhealthy", "starting"
+_TIMED_OUT = -1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,59 +45,24 @@ def _check(pod: str, app: str, paths: Paths) -> None:
         with open(f"{run_directory}/directory") as file:
             directory = file.read().strip()
         with Bus() as bus:
-            pid = _first_process(bus, app_unit(pod, app))
-    except (FileNotFoundError, SystemdError):
+            pid = first_process(bus, pod, app)
+            status = _run(bus, paths, pod, app, wanted)
+    except (FileNotFoundError, NotFound, UsageError, SystemdError):
         # The pod went while we came.
         return
-    if pid is None:
-        return
-    status = run_inside(pid, **_order(wanted, f"{run_directory}/apps/{app}/config.json"))
     _judge(pod, app, pid, status, wanted=wanted, path=f"{directory}/health/{app}")
 
 
-def _first_process(bus: Bus, unit: str) -> int | None:
-    """The first process of the app: the only child of systemd-nspawn."""
-    supervisor = int(bus.property(unit, "Service", "MainPID", "u"))
-    with open(f"/proc/{supervisor}/task/{supervisor}/children") as file:
-        children = file.read().split()
-    return int(children[0]) if supervisor and children else None
-
-
-def _order(wanted: dict[str, Any], bundle: str) -> dict[str, Any]:
-    with open(bundle) as file:
-        process = json.load(file)["process"]
-    sets = {
-        kind: frozenset(
-            CAPABILITIES_BY_NUMBER.index(name) for name in process["capabilities"][kind]
-        )
-        for kind in ("bounding", "effective", "ambient")
-    }
-    # An app with a filter of its own starts through a program that loads it; so does its check.
-    through = [LAUNCHER] if process["args"][0] == LAUNCHER else []
-    infinity = 2**64 - 1
-    limits = [
-        (
-            getattr(resource, each["type"]),
-            *(-1 if each[side] == infinity else each[side] for side in ("soft", "hard")),
-        )
-        for each in process["rlimits"]
-        if hasattr(resource, each["type"])
-    ]
-    return {
-        "command": [*through, *wanted["command"]],
-        "environment": dict(each.split("=", 1) for each in process["env"]),
-        "timeout": wanted["timeout"],
-        "confinement": Confinement(
-            uid=process["user"]["uid"],
-            gid=process["user"]["gid"],
-            groups=process["user"]["additionalGids"],
-            limits=limits,
-            no_new_privileges=process["noNewPrivileges"],
-            filter=bytes.fromhex(wanted["filter"]),
-            directory=process["cwd"],
-            **sets,
-        ),
-    }
+def _run(bus: Bus, paths: Paths, pod: str, app: str, wanted: dict[str, Any]) -> int:
+    """The status of the check, or _TIMED_OUT. What is left of it goes with our unit."""
+    request = Request(tuple(wanted["command"]), own_group=True)
+    with entered(bus, paths, pod, app=app, request=request) as begun:
+        if not ended(begun, wanted["timeout"]):
+            return _TIMED_OUT
+        status, complaint = outcome(begun)
+    if complaint:
+        sys.stderr.write(f"<4>{complaint}\n")
+    return status
 
 
 def _judge(pod: str, app: str, pid: int, status: int, *, wanted: dict[str, Any], path: str) -> None:
@@ -116,7 +80,7 @@ def _judge(pod: str, app: str, pid: int, status: int, *, wanted: dict[str, Any],
     write_atomic(path, f"{state} {failures} {pid} {begin:.0f}\n", durable=False)
     if state != UNHEALTHY or before == UNHEALTHY:
         return
-    how = "timed out" if status == TIMED_OUT else f"ended with status {status}"
+    how = "timed out" if status == _TIMED_OUT else f"ended with status {status}"
     sys.stderr.write(f"<4>app {app} is unhealthy: its check {how}\n")
     with Bus() as bus:
         if wanted["action"] == "restart":

@@ -33,7 +33,6 @@ def files(pod: PodFacts, facts: AppFacts) -> list[tuple[str, str]]:
         "retries": health.retries,
         "start-period": health.start_period,
         "action": health.action,
-        "filter": facts.health_filter.hex(),
     }
     name = facts.runtime.name
     return [

@@ -82,10 +82,9 @@ class AppFacts:
 
     ``app`` is what runs: the image's app section, or the pod's, with all overrides. ``layers`` are
     directories, topmost first. ``executable`` is the absolute path of the program in the root.
-    ``after`` and ``requires`` are other apps, for which this one waits. ``health_filter`` is the
-    system call filter of its health checks, a BPF program. ``terminal`` makes its standard output
-    one, so that it can be opened by name. ``own_files`` are those of /etc/hosts, /etc/hostname and
-    /etc/resolv.conf that the image brings.
+    ``after`` and ``requires`` are other apps, for which this one waits. ``terminal`` makes its
+    standard output one, so that it can be opened by name. ``own_files`` are those of /etc/hosts,
+    /etc/hostname and /etc/resolv.conf that the image brings.
     """
 
     runtime: RuntimeApp
@@ -105,7 +104,6 @@ class AppFacts:
     host_capabilities: frozenset[str] = frozenset()
     listeners: tuple[Listener, ...] = ()
     health: Health | None = None
-    health_filter: bytes = b""
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     launcher: Launcher | None = None

@@ -263,7 +263,7 @@ def _sockets() -> PodPlan:
 
 def _health() -> PodPlan:
     health = Health(("/bin/check", "it's well"), 30.0, 5.0, 3, 60.0, "stop")
-    apps = [_facts(health=health, health_filter=b"\x06\0\0\0\0\0\xff\x7f"), _facts("other")]
+    apps = [_facts(health=health), _facts("other")]
     return plan(_pod(apps), apps)
 
 
