@@ -6,7 +6,7 @@ appc, which writes ``null`` for lists without elements.
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple, TypeVar
 
 from rktsd.errors import BadInput
@@ -51,6 +51,12 @@ class Cursor(NamedTuple):
     def given(self) -> bool:
         """Whether there is a value at all."""
         return self.value is not None
+
+    def only(self, names: Collection[str], complaint: str, *, hint: str | None = None) -> None:
+        """Refuse members that are not among ``names``. Raises BadInput with the complaint."""
+        for name, member in self.members():
+            if name not in names:
+                raise member.problem(complaint, hint=hint)
 
     def problem(self, text: str, *, hint: str | None = None) -> BadInput:
         """The error ``SOURCE: PATH: TEXT``, to be raised."""

@@ -2,11 +2,11 @@
 
 import os
 import stat
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from rktsd.appc.cursor import Cursor, check_tree, decode_json, shown
-from rktsd.errors import BadInput, StoreError
+from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.host.files import read_limited
 
 VERSION = "v1"
@@ -37,6 +37,25 @@ def read_kinds(
                 found[key] = (path, value)
         merged.update({key: value for key, (_, value) in found.items()})
     return merged
+
+
+def toml_files(directories: Sequence[str], name: str) -> Iterator[Cursor]:
+    """The documents called ``name`` in those of ``directories`` that have one, in their order.
+
+    Raises BadInput; StoreError for a file that cannot be read.
+    """
+    for directory in directories:
+        path = f"{directory}/{name}"
+        try:
+            data = read_limited(path, FILE_LIMIT)
+        except NotFound:
+            continue
+        yield decode_toml(data, path)
+
+
+def only(place: Cursor, settings: Sequence[str]) -> None:
+    """Refuse every other setting in the table ``place``. Raises BadInput."""
+    place.only(settings, "unknown setting", hint=f"there are {', '.join(settings)}")
 
 
 def decode_toml(data: bytes, path: str) -> Cursor:

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rktsd.appc.cursor import Cursor, shown
-from rktsd.config.kinds import FILE_LIMIT, decode_toml
-from rktsd.errors import NotFound
-from rktsd.host.files import read_limited
+from rktsd.config.kinds import only, toml_files
 
 NAME = "registries.toml"
 ALL, DIGEST_ONLY, TAG_ONLY = "all", "digest-only", "tag-only"
@@ -65,32 +63,21 @@ def read_registries(directories: Sequence[str]) -> Registries:
     Raises BadInput that names file, key and value; StoreError for a file that cannot be read.
     """
     found: dict[str, RegistryEntry] = {}
-    for directory in directories:
-        path = f"{directory}/{NAME}"
-        try:
-            data = read_limited(path, FILE_LIMIT)
-        except NotFound:
-            continue
-        found.update(_read(decode_toml(data, path)))
+    for document in toml_files(directories, NAME):
+        found.update(_read(document))
     return found
 
 
 def _read(document: Cursor) -> dict[str, RegistryEntry]:
-    _only(document, ("registry",))
+    only(document, ("registry",))
     found: dict[str, RegistryEntry] = {}
     for place in document.get("registry").elements():
-        _only(place, REGISTRY_KEYS)
+        only(place, REGISTRY_KEYS)
         entry = _registry(place)
         if entry.prefix in found:
             raise place.problem(f"the prefix {shown(entry.prefix)} is given twice")
         found[entry.prefix] = entry
     return found
-
-
-def _only(place: Cursor, keys: Sequence[str]) -> None:
-    for key, member in place.members():
-        if key not in keys:
-            raise member.problem("unknown setting", hint=f"there are {', '.join(keys)}")
 
 
 def _registry(place: Cursor) -> RegistryEntry:
@@ -110,7 +97,7 @@ def _registry(place: Cursor) -> RegistryEntry:
 
 
 def _mirror(place: Cursor) -> Mirror:
-    _only(place, MIRROR_KEYS)
+    only(place, MIRROR_KEYS)
     pull = place.get("pull-from-mirror")
     return Mirror(
         _place(place.get("location")),

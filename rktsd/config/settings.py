@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rktsd.appc.cursor import Cursor
-from rktsd.config.kinds import FILE_LIMIT, decode_toml
-from rktsd.errors import NotFound
-from rktsd.host.files import read_limited
+from rktsd.config.kinds import toml_files
 
 NAME = "rktsd.toml"
 _HUGE = 1 << 50
@@ -88,13 +86,8 @@ def read_run_settings(directories: Sequence[str]) -> RunSettings:
 def _read(directories: Sequence[str], wanted: str) -> dict[str, object]:
     """The settings of one table by the names of their fields; every file is checked wholly."""
     found: dict[str, object] = {}
-    for directory in directories:
-        path = f"{directory}/{NAME}"
-        try:
-            data = read_limited(path, FILE_LIMIT)
-        except NotFound:
-            continue
-        for name, table in decode_toml(data, path).members():
+    for document in toml_files(directories, NAME):
+        for name, table in document.members():
             if name not in _TABLES:
                 raise table.problem("unknown table", hint="there are [fetch] and [run]")
             for key, place in table.members():

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from rktsd.appc.cursor import Cursor, shown
 from rktsd.config.auth import DOCKER_HUB
-from rktsd.config.kinds import FILE_LIMIT, decode_toml
-from rktsd.errors import NotFound
-from rktsd.host.files import read_limited
+from rktsd.config.kinds import only, toml_files
 
 NAME = "trust.toml"
 HUB = "docker.io"
@@ -73,13 +71,8 @@ def read_policy(directories: Sequence[str]) -> Policy:
     Raises BadInput that names file, table and value; StoreError for a file that cannot be read.
     """
     default, rules = BUILT_IN, dict[tuple[str, str], Rule]()
-    for directory in directories:
-        path = f"{directory}/{NAME}"
-        try:
-            data = read_limited(path, FILE_LIMIT)
-        except NotFound:
-            continue
-        for name, table in decode_toml(data, path).members():
+    for document in toml_files(directories, NAME):
+        for name, table in document.members():
             if name == "default":
                 default = _rule(table, "")
             elif name == DOCKER:
@@ -138,13 +131,11 @@ def _scopes(table: Cursor, read: Callable[[str, Cursor], str]) -> list[tuple[str
 
 
 def _rule(table: Cursor, scope: str) -> Rule:
-    for key, place in table.members():
-        if key not in KEYS:
-            raise place.problem("unknown setting", hint=f"there are {', '.join(KEYS)}")
+    only(table, KEYS)
     require = Require(table.get("require").one_of(*Require))
-    only = {"lookaside": (Require.GPG,), "nameless": (Require.SIGSTORE,)}
+    narrow = {"lookaside": (Require.GPG,), "nameless": (Require.SIGSTORE,)}
     for key in KEYS[1:]:
-        if table.get(key).given and require not in only.get(key, (Require.GPG, Require.SIGSTORE)):
+        if table.get(key).given and require not in narrow.get(key, (Require.GPG, Require.SIGSTORE)):
             raise table.get(key).problem(f'has no meaning with require = "{require}"')
     return Rule(
         require,

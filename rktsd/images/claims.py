@@ -14,6 +14,7 @@ from rktsd.images.references import DockerName, is_digest, parse_docker_name
 GPG_TYPE = "atomic container signature"
 COSIGN_TYPE = "cosign container image signature"
 CLAIM_LIMIT = 64 << 10
+_UNKNOWN = "unknown in a signature"
 
 
 class Wanted(NamedTuple):
@@ -84,20 +85,14 @@ def check_claim(data: bytes, source: str, *, kinds: tuple[str, ...], wanted: Wan
 
 def _read(document: Cursor, kinds: tuple[str, ...]) -> tuple[str, str]:
     """Digest and reference. Raises BadInput."""
-    _only(document, "critical", "optional")
+    document.only(("critical", "optional"), _UNKNOWN)
     critical = document.get("critical")
-    _only(critical, "type", "image", "identity")
-    _only(critical.get("image"), "docker-manifest-digest")
-    _only(critical.get("identity"), "docker-reference")
+    critical.only(("type", "image", "identity"), _UNKNOWN)
+    critical.get("image").only(("docker-manifest-digest",), _UNKNOWN)
+    critical.get("identity").only(("docker-reference",), _UNKNOWN)
     critical.get("type").one_of(*kinds)
     document.get("optional").members()
     digest = critical.get("image").get("docker-manifest-digest")
     if not is_digest(digest.text()):
         raise digest.wrong("a digest")
     return digest.text(), critical.get("identity").get("docker-reference").line()
-
-
-def _only(place: Cursor, *names: str) -> None:
-    for name, member in place.members():
-        if name not in names:
-            raise member.problem("unknown in a signature")

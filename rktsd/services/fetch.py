@@ -16,7 +16,7 @@ import threading
 import time
 from typing import NamedTuple
 
-from rktsd.appc.cursor import Cursor, decode_json
+from rktsd.appc.cursor import decode_json
 from rktsd.errors import BadInput, RktError, StoreError, Unsupported
 from rktsd.images.fetch import POLICIES, FetchOptions, Job, fetch_as, taking_back
 from rktsd.images.platforms import parse_platform
@@ -37,6 +37,7 @@ LISTEN_TIME = 60.0
 IMAGES_LIMIT = 16
 AT_ONCE = 4
 _TEXT_LIMIT = 4096
+_UNHEARD = "nothing that a member may say"
 _INTERVAL = 0.1
 _CREDENTIALS = struct.Struct("3i")
 _REMOTE = (Kind.NAME, Kind.URL, Kind.DOCKER, Kind.ID)
@@ -173,11 +174,11 @@ def _receive(connection: socket.socket, stack: contextlib.ExitStack) -> tuple[by
 def _read(request: bytes, files: list[int]) -> tuple[str, list[_Wish]]:
     """The policy and the wishes. Raises BadInput for anything that is not a plain wish."""
     place = decode_json(request, "request")
-    _only(place, "policy", "images")
+    place.only(("policy", "images"), _UNHEARD)
     policy = place.get("policy").one_of(*POLICIES)
     found, rest = list[_Wish](), list(files)
     for each in place.get("images").elements():
-        _only(each, "image", "platform", "files")
+        each.only(("image", "platform", "files"), _UNHEARD)
         image = each.get("image").line()
         count = each.get("files").integer(0, 2) if each.get("files").given else 0
         if len(image) > _TEXT_LIMIT or len(found) == IMAGES_LIMIT:
@@ -193,12 +194,6 @@ def _read(request: bytes, files: list[int]) -> tuple[str, list[_Wish]]:
             "files are handed over that nobody asks for" if rest else "no image is named"
         )
     return policy, found
-
-
-def _only(place: Cursor, *names: str) -> None:
-    for name, member in place.members():
-        if name not in names:
-            raise member.problem("nothing that a member may say")
 
 
 def _fetch(wish: _Wish, job: Job, uid: int) -> ImageRecord:
