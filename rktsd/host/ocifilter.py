@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rktsd.errors import BadInput, Unsupported
+from rktsd.errors import BadInput
+from rktsd.host.seccomp import exported, load_library
 
-_LIBRARY = "libseccomp.so.2"
 # seccomp.h of libseccomp.
 _ACTIONS = {
     "SCMP_ACT_KILL": 0x00000000,
@@ -47,7 +47,7 @@ def program(filter: Mapping[str, Any], where: str) -> bytes:
     System calls that libseccomp does not know are passed over, as systemd-nspawn does. Raises
     BadInput beginning with ``where``, Unsupported where the library is missing.
     """
-    library = _library()
+    library = load_library()
     default = _action(filter.get("defaultAction"), filter.get("defaultErrnoRet"), where)
     context = library.seccomp_init(default)
     if not context:
@@ -57,33 +57,9 @@ def program(filter: Mapping[str, Any], where: str) -> bytes:
             _add_architecture(library, context, str(name), where)
         for rule in filter.get("syscalls") or ():
             _add_rule(library, context, rule, default, where)
-        return _exported(library, context, where)
+        return exported(library, context)
     finally:
         library.seccomp_release(context)
-
-
-def _library() -> Any:
-    try:
-        library = ctypes.CDLL(_LIBRARY, use_errno=True)
-    except OSError as error:
-        raise Unsupported(f"cannot load {_LIBRARY}: {error}") from error
-    library.seccomp_init.restype = ctypes.c_void_p
-    library.seccomp_init.argtypes = [ctypes.c_uint32]
-    library.seccomp_release.argtypes = [ctypes.c_void_p]
-    library.seccomp_release.restype = None
-    library.seccomp_arch_resolve_name.argtypes = [ctypes.c_char_p]
-    library.seccomp_arch_resolve_name.restype = ctypes.c_uint32
-    library.seccomp_arch_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
-    library.seccomp_syscall_resolve_name.argtypes = [ctypes.c_char_p]
-    library.seccomp_rule_add_array.argtypes = [
-        ctypes.c_void_p,
-        ctypes.c_uint32,
-        ctypes.c_int,
-        ctypes.c_uint,
-        ctypes.c_void_p,
-    ]
-    library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
-    return library
 
 
 def _action(name: object, number: object, where: str) -> int:
@@ -135,15 +111,3 @@ def _comparisons(arguments: Sequence[Mapping[str, Any]], where: str) -> list[_Co
         value, second = int(argument.get("value", 0)), int(argument.get("valueTwo", 0))
         found.append(_Comparison(int(argument.get("index", 0)), operation, value, second))
     return found
-
-
-def _exported(library: Any, context: int, where: str) -> bytes:
-    descriptor = os.memfd_create("filter")
-    try:
-        result = library.seccomp_export_bpf(context, descriptor)
-        if result != 0:
-            raise BadInput(f"{where}: libseccomp: {os.strerror(-result)}")
-        size = os.lseek(descriptor, 0, os.SEEK_CUR)
-        return os.pread(descriptor, size, 0)
-    finally:
-        os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rktsd.errors import RktError, Unsupported
 
@@ -33,32 +34,64 @@ def compile_filter(
     machines, or newer than the library, whose calls the default answers. What other architectures
     call is killed. Raises Unsupported.
     """
-    try:
-        library = ctypes.CDLL(_LIBRARY, use_errno=True)
-    except OSError as error:
-        raise Unsupported(f"a system call filter needs {_LIBRARY}: {error}") from error
-    library.seccomp_init.restype = ctypes.c_void_p
-    context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_number(default))))
+    library = load_library()
+    context = library.seccomp_init(_number(default))
     if not context:
         raise RktError("libseccomp cannot make a filter")
     try:
         token = _choose_architecture(library, context, architecture)
-        library.seccomp_attr_set(context, ctypes.c_int(_TREE[0]), ctypes.c_uint32(_TREE[1]))
+        library.seccomp_attr_set(context, *_TREE)
         for action, names in rules:
             for name in names:
                 _add(library, context, token, action=action, name=name)
-        return _exported(library, context)
+        return exported(library, context)
     finally:
         library.seccomp_release(context)
 
 
 def known(name: str) -> bool:
     """Whether libseccomp has heard of a system call on any architecture. Raises Unsupported."""
+    return bool(load_library().seccomp_syscall_resolve_name(name.encode()) != _UNKNOWN)
+
+
+def load_library() -> Any:
+    """libseccomp, its functions with their types. Raises Unsupported."""
     try:
         library = ctypes.CDLL(_LIBRARY)
     except OSError as error:
         raise Unsupported(f"a system call filter needs {_LIBRARY}: {error}") from error
-    return bool(library.seccomp_syscall_resolve_name(name.encode()) != _UNKNOWN)
+    context, number, name = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p
+    for function, result, arguments in (
+        ("seccomp_init", context, (number,)),
+        ("seccomp_release", None, (context,)),
+        ("seccomp_arch_native", number, ()),
+        ("seccomp_arch_resolve_name", number, (name,)),
+        ("seccomp_arch_add", ctypes.c_int, (context, number)),
+        ("seccomp_arch_remove", ctypes.c_int, (context, number)),
+        ("seccomp_attr_set", ctypes.c_int, (context, ctypes.c_int, number)),
+        ("seccomp_syscall_resolve_name", ctypes.c_int, (name,)),
+        ("seccomp_syscall_resolve_name_arch", ctypes.c_int, (number, name)),
+        (
+            "seccomp_rule_add_array",
+            ctypes.c_int,
+            (context, number, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p),
+        ),
+        ("seccomp_export_bpf", ctypes.c_int, (context, ctypes.c_int)),
+    ):
+        getattr(library, function).restype = result
+        getattr(library, function).argtypes = arguments
+    return library
+
+
+def exported(library: Any, context: int) -> bytes:
+    """The BPF program of a filter that was put together."""
+    descriptor = os.memfd_create("filter", os.MFD_CLOEXEC)
+    try:
+        _checked(library.seccomp_export_bpf(context, descriptor))
+        size = os.fstat(descriptor).st_size
+        return os.pread(descriptor, size, 0)
+    finally:
+        os.close(descriptor)
 
 
 def _number(action: Action) -> int:
@@ -67,35 +100,22 @@ def _number(action: Action) -> int:
     return _ALLOW if action == "allow" else _KILL_PROCESS
 
 
-def _choose_architecture(library: ctypes.CDLL, context: ctypes.c_void_p, name: str) -> int:
-    token = int(library.seccomp_arch_resolve_name(_ARCHITECTURES.get(name, b"?"))) & 0xFFFFFFFF
-    native = int(library.seccomp_arch_native()) & 0xFFFFFFFF
+def _choose_architecture(library: Any, context: int, name: str) -> int:
+    token = int(library.seccomp_arch_resolve_name(_ARCHITECTURES.get(name, b"?")))
+    native = int(library.seccomp_arch_native())
     if not token:
         raise Unsupported(f"there are no system call filters for {name}")
     if token != native:
-        _checked(library.seccomp_arch_add(context, ctypes.c_uint32(token)))
-        _checked(library.seccomp_arch_remove(context, ctypes.c_uint32(native)))
+        _checked(library.seccomp_arch_add(context, token))
+        _checked(library.seccomp_arch_remove(context, native))
     return token
 
 
-def _add(
-    library: ctypes.CDLL, context: ctypes.c_void_p, token: int, *, action: Action, name: str
-) -> None:
-    number = library.seccomp_syscall_resolve_name_arch(ctypes.c_uint32(token), name.encode())
+def _add(library: Any, context: int, token: int, *, action: Action, name: str) -> None:
+    number = library.seccomp_syscall_resolve_name_arch(token, name.encode())
     if number < 0:
         return
-    value = ctypes.c_uint32(_number(action))
-    _checked(library.seccomp_rule_add_array(context, value, ctypes.c_int(number), 0, None))
-
-
-def _exported(library: ctypes.CDLL, context: ctypes.c_void_p) -> bytes:
-    descriptor = os.memfd_create("filter", os.MFD_CLOEXEC)
-    try:
-        _checked(library.seccomp_export_bpf(context, ctypes.c_int(descriptor)))
-        size = os.fstat(descriptor).st_size
-        return os.pread(descriptor, size, 0)
-    finally:
-        os.close(descriptor)
+    _checked(library.seccomp_rule_add_array(context, _number(action), number, 0, None))
 
 
 def _checked(result: int) -> None:
