@@ -150,7 +150,11 @@ def reset_failed(bus: Bus, unit: str) -> None:
 
 
 def kill(bus: Bus, paths: Paths, pod: str) -> None:
-    """SIGKILL to every app of a pod; one that is gone already is no error."""
+    """SIGKILL to every app of a pod; one that is gone already is no error.
+
+    Only to the main processes: systemd then kills what else the apps have (``KillMode=mixed``),
+    and what records how they ended is spared.
+    """
     import signal
 
     try:
@@ -160,9 +164,10 @@ def kill(bus: Bus, paths: Paths, pod: str) -> None:
         return
     beginning = app_unit(pod, "").removesuffix(".service")
     for unit in units:
-        if unit.startswith(beginning) and unit != barrier_unit(pod):
+        app = unit.startswith(beginning) and unit.endswith(".service")
+        if app and unit != barrier_unit(pod):
             with contextlib.suppress(SystemdError):
-                bus.kill(unit, "all", signal.SIGKILL)
+                bus.kill(unit, "main", signal.SIGKILL)
 
 
 def _exit_status(paths: Paths, uuid: str) -> int | None:
