@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +45,6 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> str:
     (directory / "base" / "etc" / "gone").write_text("gone")
     oci_layout(roots, directory / "web.oci", "v1", config=CONFIG, removed=["etc/gone"])
     return f"{directory}/web.oci"
-
-
-@pytest.fixture
-def registry(world: World) -> Iterator[RegistryServer]:
-    world.trust_ca(HOST)
-    with RegistryServer(world.directory / "registry", world.certificate, port=5000) as server:
-        yield server
 
 
 def blob(layout: str, digest: str) -> Path:

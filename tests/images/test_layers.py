@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,13 +26,6 @@ RKT = Path(__file__).parents[2] / "packaging" / "rkt"
 
 def noise(count: int, *, size: int = 1000) -> list[dict[str, bytes]]:
     return [{f"etc/{number}": os.urandom(size)} for number in range(count)]
-
-
-@pytest.fixture
-def registry(world: World) -> Iterator[RegistryServer]:
-    world.trust_ca(HOST)
-    with RegistryServer(world.directory / "registry", world.certificate, port=5000) as server:
-        yield server
 
 
 def blobs(world: World) -> set[str]:

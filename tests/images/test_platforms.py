@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,13 +74,6 @@ class Indexed:
 @pytest.fixture
 def indexed(images: Path, tmp_path: Path) -> Indexed:
     return Indexed(images, tmp_path)
-
-
-@pytest.fixture
-def registry(world: World) -> Iterator[RegistryServer]:
-    world.trust_ca(HOST)
-    with RegistryServer(world.directory / "registry", world.certificate, port=5000) as server:
-        yield server
 
 
 def platform_of(world: World, reference: str, **options: Any) -> str:

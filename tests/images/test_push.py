@@ -46,17 +46,13 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def home(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of this machine's credentials is found."""
-    for name in ("REGISTRY_AUTH_FILE", "XDG_CONFIG_HOME", "DOCKER_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", f"{world.directory}/home")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", f"{world.directory}/run")
+def home(home: Path, world: World) -> Path:
     world.trust_ca(HOST)
+    return home
 
 
 @pytest.fixture
-def closed(world: World, home: None) -> Iterator[RegistryServer]:
+def closed(world: World, home: Path) -> Iterator[RegistryServer]:
     """A registry that wants a password."""
     passwords = world.directory / "htpasswd"
     command = ["htpasswd", "-Bbic", str(passwords), "me"]
@@ -68,7 +64,7 @@ def closed(world: World, home: None) -> Iterator[RegistryServer]:
 
 
 @pytest.fixture
-def guarded(world: World, home: None) -> Iterator[RegistryServer]:
+def guarded(world: World, home: Path) -> Iterator[RegistryServer]:
     """A registry that wants tokens."""
     realm = "https://example.com/token"
     tokens = TokenServer(world.directory / "tokens", realm, {"me": PASSWORD})
@@ -82,7 +78,7 @@ def guarded(world: World, home: None) -> Iterator[RegistryServer]:
 
 
 @pytest.fixture
-def open_registry(world: World, home: None) -> Iterator[RegistryServer]:
+def open_registry(world: World, home: Path) -> Iterator[RegistryServer]:
     with RegistryServer(world.directory / "open", world.certificate, port=5000) as server:
         yield server
 
@@ -334,7 +330,7 @@ def test_what_is_damaged_is_not_pushed(
         ("docker://registry.example:1/web", "registry.example:1"),
     ],
 )
-def test_refusals(world: World, home: None, layout: str, destination: str, reason: str) -> None:
+def test_refusals(world: World, home: Path, layout: str, destination: str, reason: str) -> None:
     record = stored(world, layout)
     world.settings(retry_delay=0.01, retries=0)
     said = rkt(world.paths, "image", "push", record.id, destination)
@@ -343,7 +339,7 @@ def test_refusals(world: World, home: None, layout: str, destination: str, reaso
     assert "Traceback" not in said.err
 
 
-def test_plain_http_has_to_be_allowed(world: World, home: None, layout: str) -> None:
+def test_plain_http_has_to_be_allowed(world: World, home: Path, layout: str) -> None:
     record = stored(world, layout)
     with RegistryServer(world.directory / "plain", port=5001):
         destination = "docker://127.0.0.1:5001/web:v1"
@@ -393,7 +389,7 @@ class Odd:
 
 
 def test_a_lost_piece_is_sent_again_and_credentials_stay_at_home(
-    world: World, home: None, layout: str
+    world: World, home: Path, layout: str
 ) -> None:
     record = stored(world, layout)
     auth = Path(world.paths.local_config, "auth.json")
@@ -420,7 +416,7 @@ def test_a_lost_piece_is_sent_again_and_credentials_stay_at_home(
 
 
 def test_a_registry_that_never_gets_anywhere_is_given_up(
-    world: World, home: None, layout: str
+    world: World, home: Path, layout: str
 ) -> None:
     record = stored(world, layout)
     world.settings(retry_delay=0.01, retries=2)

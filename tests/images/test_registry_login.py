@@ -37,16 +37,6 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def home(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home and runtime directory, so that nothing of this machine is found."""
-    for name in ("REGISTRY_AUTH_FILE", "XDG_CONFIG_HOME", "DOCKER_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", f"{world.directory}/home")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", f"{world.directory}/run")
-    return world.directory / "home"
-
-
-@pytest.fixture
 def closed(world: World, home: Path, layout: str) -> Iterator[RegistryServer]:
     """A registry that wants a password."""
     world.trust_ca(HOST)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,6 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> str:
         roots.append(str(directory / name))
     oci_layout(roots, directory / "web.oci", "v1", config={"cmd": "/bin/web", "user": "33"})
     return f"{directory}/web.oci"
-
-
-@pytest.fixture
-def registry(world: World) -> Iterator[RegistryServer]:
-    world.trust_ca(HOST)
-    with RegistryServer(world.directory / "registry", world.certificate, port=5000) as server:
-        yield server
 
 
 def aci(world: World) -> ImageRecord:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from tests.box import Box
 
 PATIENCE = 20.0
+NO_NETWORK = 'network = "none"\n'
 
 # Ends at once when told to: a shell as PID 1 obeys SIGTERM only through a trap.
 SERVE = "trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait"
@@ -139,3 +140,10 @@ class Pod:
             " find /run/rkt/networks -name '172.*' 2>/dev/null || :; ls /run/rkt/ports || :;"
             " ls /var/lib/rkt/pods/embryo || :; iptables-save | grep -- '--dport' || :"
         ).strip()
+
+
+def lines_of(pod: Pod) -> list[str]:
+    """Run the pod to its end: what its apps said."""
+    pod.start()
+    pod.wait_for("inactive", "failed")
+    return pod.messages(f"RKT_POD_UUID={pod.last_run()}")

@@ -10,9 +10,8 @@ import pytest
 from tests.box import Box
 from tests.conftest import BoxFactory
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import SERVE, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
 
-NONE = 'network = "none"\n'
 # The box's own Python, for what a shell cannot do.
 PYTHON = 'mounts = ["/usr:/usr:ro", "/usr/lib:/lib:ro", "/usr/lib64:/lib64:ro"]\n'
 NOTIFY = """
@@ -34,7 +33,7 @@ def python(name: str, code: str, extra: str = "") -> str:
 
 def test_an_app_says_when_it_is_started(make_pod: MakePod) -> None:
     code = 'time.sleep(1.5)\ntell("READY=1\\nSTATUS=at work")\nsignal.pause()'
-    pod = make_pod("told", NONE + python("one", code, '[app.systemd]\nType = "notify"\n'))
+    pod = make_pod("told", NO_NETWORK + python("one", code, '[app.systemd]\nType = "notify"\n'))
     begin = time.monotonic()
     pod.start()
     assert time.monotonic() - begin > 1.4
@@ -48,7 +47,7 @@ def test_an_app_says_when_it_is_started(make_pod: MakePod) -> None:
 
 def test_a_start_fails_when_the_app_is_never_ready(make_pod: MakePod) -> None:
     settings = '[app.systemd]\nType = "notify"\nTimeoutStartSec = 1\n'
-    pod = make_pod("never", NONE + python("one", "signal.pause()", settings))
+    pod = make_pod("never", NO_NETWORK + python("one", "signal.pause()", settings))
     assert pod.systemctl("start").returncode != 0
     assert "app one did not start: timeout" in pod.errors()[-1]
     assert pod.leftovers() == ""
@@ -64,7 +63,7 @@ def test_a_watchdog(pod_box: Box, make_pod: MakePod) -> None:
         "signal.pause()\n"
     )
     settings = 'user = "1000"\n[app.systemd]\nWatchdogSec = 1\n'
-    pod = make_pod("watched", NONE + python("one", code, settings))
+    pod = make_pod("watched", NO_NETWORK + python("one", code, settings))
     pod.start()
     eventually(lambda: pod.show("StatusText", pod.app_unit("one")) == "alive", "the status")
     eventually(lambda: pod.messages("RKT_POD=watched") == ["tired"], "two seconds of pings")
@@ -75,7 +74,7 @@ def test_a_watchdog(pod_box: Box, make_pod: MakePod) -> None:
 
 
 def test_apps_of_user_0_are_not_trusted_with_the_managers_socket(make_pod: MakePod) -> None:
-    pod = make_pod("trusted", NONE + app("one", SERVE) + "[app.systemd]\nWatchdogSec = 5\n")
+    pod = make_pod("trusted", NO_NETWORK + app("one", SERVE) + "[app.systemd]\nWatchdogSec = 5\n")
     assert pod.systemctl("start").returncode != 0
     assert 'trust it: NotifyAccess = "all"' in pod.errors()[-1]
 
@@ -84,7 +83,7 @@ def test_apps_wait_for_others(make_pod: MakePod) -> None:
     init = app("init", "sleep 0.5; echo made", extra='[app.systemd]\nType = "oneshot"')
     db = app("db", SERVE, extra='requires = "init"\n')
     web = app("web", SERVE, extra='after = ["db"]\n')
-    pod = make_pod("ordered", NONE + web + db + init)
+    pod = make_pod("ordered", NO_NETWORK + web + db + init)
     pod.start()
     lines = [
         json.loads(line)
@@ -103,7 +102,7 @@ def test_apps_wait_for_others(make_pod: MakePod) -> None:
 
 def test_what_requires_an_app_that_failed_does_not_start(make_pod: MakePod) -> None:
     init = app("init", "exit 3", extra='[app.systemd]\nType = "oneshot"')
-    pod = make_pod("required", NONE + init + app("web", SERVE, extra='requires = "init"\n'))
+    pod = make_pod("required", NO_NETWORK + init + app("web", SERVE, extra='requires = "init"\n'))
     assert pod.systemctl("start").returncode != 0
     assert pod.errors()[-1] == "pod required: app init did not start: exit-code (exited 3)"
     assert pod.messages("RKT_POD=required") == []
@@ -112,7 +111,7 @@ def test_what_requires_an_app_that_failed_does_not_start(make_pod: MakePod) -> N
 
 def test_an_app_that_waits_for_itself(pod_box: Box, make_pod: MakePod) -> None:
     one = app("one", SERVE, extra='after = "two"\n')
-    pod = make_pod("circle", NONE + one + app("two", SERVE, extra='requires = "one"\n'))
+    pod = make_pod("circle", NO_NETWORK + one + app("two", SERVE, extra='requires = "one"\n'))
     done = pod_box.run(["rkt", "pod", "check", "circle"])
     assert done.returncode == 254
     said = f"{pod.file}: app one: waits for itself: one for two and two for one"
@@ -122,7 +121,7 @@ def test_an_app_that_waits_for_itself(pod_box: Box, make_pod: MakePod) -> None:
 def test_the_pod_lives_while_an_app_may_be_restarted(make_pod: MakePod) -> None:
     settings = '[app.systemd]\nRestart = "on-failure"\nRestartSec = 1\n'
     script = "[ -e /x ] && exec sleep 1000; touch /x; echo ready; sleep 0.5; exit 5"
-    pod = make_pod("again", NONE + app("one", script, extra=settings))
+    pod = make_pod("again", NO_NETWORK + app("one", script, extra=settings))
     pod.start()
     unit = pod.app_unit("one")
     eventually(lambda: pod.show("SubState", unit) == "auto-restart", "the app waits")
@@ -145,7 +144,9 @@ def test_credentials(pod_box: Box, make_pod: MakePod, user: int) -> None:
         f" {SERVE}"
     )
     one = app("one", script, extra=f"user = {user}\n{settings}")
-    pod = make_pod("secrets", NONE + one + app("two", f"ls /run/credentials 2>/dev/null; {SERVE}"))
+    pod = make_pod(
+        "secrets", NO_NETWORK + one + app("two", f"ls /run/credentials 2>/dev/null; {SERVE}")
+    )
     pod.start()
     said = pod.messages("RKT_APP=one", f"RKT_POD_UUID={pod.last_run()}")
     assert said[:5] == [
@@ -168,7 +169,7 @@ def test_credentials(pod_box: Box, make_pod: MakePod, user: int) -> None:
 
 def test_a_credential_that_is_missing(make_pod: MakePod) -> None:
     settings = '[app.systemd]\nLoadCredential = "a:/etc/rkt/nosuch"\n'
-    pod = make_pod("unsecret", NONE + app("one", SERVE, extra=settings))
+    pod = make_pod("unsecret", NO_NETWORK + app("one", SERVE, extra=settings))
     assert pod.systemctl("start").returncode != 0
     assert pod.leftovers() == ""
 
@@ -187,7 +188,7 @@ def test_life_on_debian_13(make_box: BoxFactory, debian13: str, busybox_aci: str
         "secrets": app("one", lists, extra=given),
         "none": app("one", lists, extra=imported),
     }
-    made = {name: Pod(box, name, NONE + text) for name, text in pods.items()}
+    made = {name: Pod(box, name, NO_NETWORK + text) for name, text in pods.items()}
     for pod in made.values():
         pod.start()
     assert made["told"].show("StatusText", "rkt-told.one.service").endswith("at work")
@@ -203,7 +204,8 @@ def test_life_on_debian_13(make_box: BoxFactory, debian13: str, busybox_aci: str
 def test_an_app_that_ran_out_of_memory(pod_box: Box, make_pod: MakePod) -> None:
     code = "x = bytearray(200 << 20)\nprint('survived')"
     pod = make_pod(
-        "hungry", NONE + python("one", code, 'memory = "32M"\nsystemd = { MemorySwapMax = 0 }\n')
+        "hungry",
+        NO_NETWORK + python("one", code, 'memory = "32M"\nsystemd = { MemorySwapMax = 0 }\n'),
     )
     pod.systemctl("start")
     pod.wait_for("failed")
@@ -215,7 +217,7 @@ def test_an_app_that_ran_out_of_memory(pod_box: Box, make_pod: MakePod) -> None:
 
 
 def test_registered_apps_are_machines(pod_box: Box, make_pod: MakePod) -> None:
-    pod = make_pod("known", "register = true\n" + NONE + app("one", SERVE))
+    pod = make_pod("known", "register = true\n" + NO_NETWORK + app("one", SERVE))
     pod.start()
     shown = pod_box.run(["machinectl", "list", "--no-legend"], check=True).stdout
     assert shown.split()[:3] == ["known.one", "container", "systemd-nspawn"]
@@ -227,7 +229,7 @@ def test_registered_apps_are_machines(pod_box: Box, make_pod: MakePod) -> None:
 
 
 def test_a_timer_starts_a_pod_again_and_again(pod_box: Box, make_pod: MakePod) -> None:
-    pod = make_pod("job", NONE + app("one", "echo done"))
+    pod = make_pod("job", NO_NETWORK + app("one", "echo done"))
     drop_in = "/etc/systemd/system/rkt@job.timer.d/when.conf"
     pod_box.write(drop_in, "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nAccuracySec=100ms\n")
     pod_box.shell("systemctl daemon-reload; systemctl start rkt@job.timer")

@@ -6,20 +6,12 @@ import pytest
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import Pod, app
-
-NO_NETWORK = 'network = "none"\n'
-
-
-def _said(pod: Pod) -> list[str]:
-    pod.start()
-    pod.wait_for("inactive", "failed")
-    return pod.messages(f"RKT_POD_UUID={pod.last_run()}")
+from tests.system.pods import NO_NETWORK, app, lines_of
 
 
 def test_default_capabilities_of_root(make_pod: MakePod) -> None:
     script = "grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status"
-    said = _said(make_pod("caps", NO_NETWORK + app("one", script)))
+    said = lines_of(make_pod("caps", NO_NETWORK + app("one", script)))
     sets = dict(line.split(":\t") for line in said)
     assert sets == {
         "CapInh": "0" * 16,
@@ -34,7 +26,7 @@ def test_capabilities_of_another_user(make_pod: MakePod) -> None:
     script = "grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status; id"
     extra = "user = 1000\ngroup = 100\nsupplementary-gids = [400]\n"
     extra += 'capabilities-retain = ["CAP_CHOWN"]\n'
-    said = _said(make_pod("user-caps", NO_NETWORK + app("one", script, extra=extra)))
+    said = lines_of(make_pod("user-caps", NO_NETWORK + app("one", script, extra=extra)))
     assert said[:3] == [
         "CapPrm:\t0000000000000000",
         "CapEff:\t0000000000000000",
@@ -64,19 +56,19 @@ REFUSED = {
 def test_refused_inside(make_pod: MakePod, what: str) -> None:
     script = f"({REFUSED[what]}) && echo done || echo refused"
     pod = make_pod("refused", NO_NETWORK + app("one", script))
-    assert _said(pod)[-1] == "refused"
+    assert lines_of(pod)[-1] == "refused"
 
 
 def test_system_calls_outside_the_filter_fail_and_do_not_kill(make_pod: MakePod) -> None:
     pod = make_pod("filter", NO_NETWORK + app("one", "pivot_root . . ; echo status $?"))
-    error, status = _said(pod)
+    error, status = lines_of(pod)
     assert error.endswith("Operation not permitted")
     assert status == "status 1"
 
 
 def test_names_and_processes(make_pod: MakePod) -> None:
     script = "hostname; cat /etc/hostname; echo $$; ps -o pid= | wc -l; ls -d /proc/[0-9]* | wc -l"
-    said = _said(make_pod("names", NO_NETWORK + app("one", script)))
+    said = lines_of(make_pod("names", NO_NETWORK + app("one", script)))
     assert said[:3] == ["names", "names", "1"]
     assert int(said[4]) <= 3
 
@@ -84,7 +76,7 @@ def test_names_and_processes(make_pod: MakePod) -> None:
 def test_environment_is_only_what_is_given(make_pod: MakePod) -> None:
     extra = '[app.environment]\nGREETING = "a$b; \'c\' \\"d\\" é"\n'
     pod = make_pod("env", NO_NETWORK + app("one", "env", extra=extra))
-    given = dict(line.split("=", 1) for line in _said(pod) if "=" in line)
+    given = dict(line.split("=", 1) for line in lines_of(pod) if "=" in line)
     assert given["GREETING"] == "a$b; 'c' \"d\" é"
     assert given["PATH"] == "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     assert given["AC_APP_NAME"] == "one"
@@ -98,7 +90,7 @@ def test_read_only_root_with_a_writable_volume(make_pod: MakePod) -> None:
     volume = '[[volume]]\nname = "data"\nkind = "empty"\n'
     extra = 'read-only-root = true\nmounts = [{volume = "data", path = "/data"}]\n'
     pod = make_pod("ro-root", NO_NETWORK + volume + app("one", script + "; :", extra=extra))
-    assert [line for line in _said(pod) if " " not in line] == ["data"]
+    assert [line for line in lines_of(pod) if " " not in line] == ["data"]
 
 
 def test_volumes_of_the_host_and_of_the_pod(make_pod: MakePod, pod_box: Box) -> None:
@@ -116,7 +108,7 @@ def test_volumes_of_the_host_and_of_the_pod(make_pod: MakePod, pod_box: Box) -> 
     others = '{volume="host", path="/h"}, {volume="fixed", path="/fixed"}'
     first, second = f"mounts = [{others}, {shared}]\n", f"mounts = [{shared}]\n"
     apps = app("writer", writer, extra=first) + app("reader", reader, extra=second)
-    said = _said(make_pod("volumes", NO_NETWORK + volumes + apps))
+    said = lines_of(make_pod("volumes", NO_NETWORK + volumes + apps))
     assert sorted(said) == sorted(
         ["there", "touch: /fixed/no: Read-only file system", "word", "700 9991 9992"]
     )
@@ -142,7 +134,7 @@ def test_a_missing_source_of_a_volume(make_pod: MakePod) -> None:
 )
 def test_no_new_privileges(make_pod: MakePod, extra: str, expected: str) -> None:
     script = "grep NoNewPrivs /proc/self/status; pivot_root . . || echo refused"
-    said = _said(make_pod("privileges", NO_NETWORK + app("one", script, extra=extra)))
+    said = lines_of(make_pod("privileges", NO_NETWORK + app("one", script, extra=extra)))
     assert said[0] == expected
     assert said[-1] == "refused"
 
@@ -150,7 +142,7 @@ def test_no_new_privileges(make_pod: MakePod, extra: str, expected: str) -> None
 def test_oom_score_and_limits(make_pod: MakePod) -> None:
     extra = 'oom-score-adj = 123\n[app.systemd]\nLimitNOFILE = "2000:3000"\nLimitCORE = 0\n'
     script = "cat /proc/self/oom_score_adj; ulimit -Sn; ulimit -Hn; ulimit -c"
-    said = _said(make_pod("score", NO_NETWORK + app("one", script, extra=extra)))
+    said = lines_of(make_pod("score", NO_NETWORK + app("one", script, extra=extra)))
     assert said == ["123", "2000", "3000", "0"]
 
 
@@ -158,7 +150,7 @@ def test_oom_score_and_limits(make_pod: MakePod) -> None:
 def test_insecure_options(make_pod: MakePod, word: str) -> None:
     script = "grep -E '^(CapEff|Seccomp):' /proc/self/status; head -c 1 /proc/kallsyms | wc -c"
     extra = f'insecure = ["{word}"]\n'
-    capabilities, seccomp, symbols = _said(
+    capabilities, seccomp, symbols = lines_of(
         make_pod("insecure", NO_NETWORK + app("one", script, extra=extra))
     )[:3]
     everything = word == "all-run"
@@ -171,9 +163,9 @@ def test_insecure_for_a_pod_and_for_one_app(make_pod: MakePod, pod_box: Box) -> 
     script = "echo $AC_APP_NAME $(grep Seccomp: /proc/self/status)"
     both = app("one", script) + app("two", script)
     of_pod = f'insecure = ["seccomp"]\n{NO_NETWORK}{both}'
-    assert sorted(_said(make_pod("of-pod", of_pod))) == ["one Seccomp: 0", "two Seccomp: 0"]
+    assert sorted(lines_of(make_pod("of-pod", of_pod))) == ["one Seccomp: 0", "two Seccomp: 0"]
     of_one = NO_NETWORK + app("one", script) + app("two", script, extra='insecure = "all-run"\n')
-    assert sorted(_said(make_pod("of-one", of_one))) == ["one Seccomp: 2", "two Seccomp: 0"]
+    assert sorted(lines_of(make_pod("of-one", of_one))) == ["one Seccomp: 2", "two Seccomp: 0"]
     image = ["example.com/busybox", "--exec=/bin/sh"]
     command = [
         "rkt", "run", "--net=none",

@@ -11,9 +11,8 @@ from rktsd.paths import Paths
 from rktsd.pods.changes import changes
 from rktsd.pods.query import Place
 from tests.system.conftest import MakePod
-from tests.system.pods import SERVE, app
+from tests.system.pods import NO_NETWORK, SERVE, app
 
-NO_NETWORK = 'network = "none"\n'
 WORK = (
     "echo x >/made; rm /usr/bin/vi; echo y >>/etc/passwd; mkdir /dir; echo z >/dir/deep;"
     " ln -s /dir/deep '/dir/a\tb'; touch /gone; rm /gone; "

@@ -9,9 +9,8 @@ import pytest
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import SERVE, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
 
-NO_NETWORK = 'network = "none"\n'
 FIELDS = "CapInh|CapPrm|CapEff|CapBnd|CapAmb|Uid|Gid|Groups|NoNewPrivs|Seccomp"
 LOOK = (
     f"grep -E '^({FIELDS}):' /proc/self/status; cat /proc/self/oom_score_adj; ulimit -n; pwd;"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,6 +21,8 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__f
 NAME = f"{demo.HOST}/visitor"
 OLD = "0.9.0"
 MINE = f"{demo.HOST}/mine"
+# What is over at once has no bars.
+LARGE = f"{demo.HOST}/large"
 # What a member may run instead of rkt: BODY with a connection s, and then what is answered.
 RAW = """
 import array, json, os, socket, sys, time
@@ -81,6 +85,12 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> str:
     old = f"{directory}/demo/site/{NAME}-{OLD}-linux-{images.architecture()}.aci"
     images.write_aci(root, images.busybox_manifest(NAME, version=OLD), old)
     key.sign(old)
+    large = f"{directory}/large"
+    shutil.copytree(root, large, symlinks=True)
+    Path(large, "noise").write_bytes(os.urandom(1000) * 100_000)
+    shown = f"{directory}/demo/site/{LARGE}-{OLD}-linux-{images.architecture()}.aci"
+    images.write_aci(large, images.busybox_manifest(LARGE, version=OLD), shown)
+    key.sign(shown)
     mine = f"{directory}/mine.aci"
     images.write_aci(root, images.busybox_manifest(MINE), mine)
     key.sign(mine)
@@ -142,7 +152,7 @@ def test_a_member_fetches_what_only_he_can_read(members: Members) -> None:
 
 def test_a_member_sees_how_far_it_is(members: Members) -> None:
     """On a terminal there are bars, as root has them."""
-    command = f"TERM=xterm script -qec 'rkt fetch {NAME}:{demo.VERSION}' /dev/null"
+    command = f"TERM=xterm script -qec 'rkt fetch {LARGE}:{OLD}' /dev/null"
     done = members.run("member", "sh", "-c", command)
     assert done.returncode == 0, done.stdout
     assert "\x1b[" in done.stdout

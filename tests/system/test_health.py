@@ -7,15 +7,13 @@ import pytest
 from tests.box import Box
 from tests.conftest import BoxFactory
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import SERVE, Pod, app, eventually
-
-NONE = 'network = "none"\n'
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
 
 
 def checked(check: str, extra: str = "", *, script: str = SERVE, fields: str = "") -> str:
     """A pod whose app is asked twice a second."""
     table = f"[app.health]\ncommand = ['/bin/sh', '-c', '''{check}''']\ninterval = 0.5\n{extra}\n"
-    return NONE + app("one", script, extra=fields + table)
+    return NO_NETWORK + app("one", script, extra=fields + table)
 
 
 def health(box: Box, pod: str) -> str:

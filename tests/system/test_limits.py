@@ -8,21 +8,13 @@ import pytest
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import Pod, app
-
-NO_NETWORK = 'network = "none"\n'
-
-
-def _said(pod: Pod) -> list[str]:
-    pod.start()
-    pod.wait_for("inactive", "failed")
-    return pod.messages(f"RKT_POD_UUID={pod.last_run()}")
+from tests.system.pods import NO_NETWORK, app, lines_of
 
 
 def test_resource_limits_of_processes(make_pod: MakePod) -> None:
     extra = 'rlimits = { nofile = "100:200", core = 0, stack = "infinity", nproc = "1k" }\n'
     script = "ulimit -Sn; ulimit -Hn; ulimit -c; ulimit -s; ulimit -u; ulimit -Sn 200; ulimit -Sn"
-    said = _said(make_pod("rlimits", NO_NETWORK + app("one", script, extra=extra)))
+    said = lines_of(make_pod("rlimits", NO_NETWORK + app("one", script, extra=extra)))
     assert said == ["100", "200", "0", "unlimited", "1000", "200"]
 
 
@@ -35,7 +27,7 @@ def test_processes_are_bounded(make_pod: MakePod, level: str) -> None:
         text = NO_NETWORK + app("one", FORKS, extra="pids = 6\n")
     else:
         text = f"{NO_NETWORK}pids = 6\n" + app("one", FORKS)
-    said = _said(make_pod("pids", text))
+    said = lines_of(make_pod("pids", text))
     assert said
     assert "can't fork" in said[0]
 
@@ -46,7 +38,7 @@ def test_kernel_settings_of_a_pod(make_pod: MakePod, pod_box: Box) -> None:
     script = "cat /proc/sys/net/core/somaxconn /proc/sys/kernel/shmmax /proc/sys/fs/mqueue/msg_max"
     own = 'sysctl = { "fs.mqueue.msg_max" = "33" }\n'
     apps = app("one", script, extra=own) + app("two", script)
-    said = _said(make_pod("sysctl", NO_NETWORK + text + apps))
+    said = lines_of(make_pod("sysctl", NO_NETWORK + text + apps))
     assert sorted(said) == ["1048576", "1048576", "33", "33", "77", "77"]
     assert pod_box.shell("cat /proc/sys/net/core/somaxconn /proc/sys/kernel/shmmax") == before
 
@@ -143,7 +135,7 @@ def test_what_this_machine_cannot_do_is_told(make_pod: MakePod, pod_box: Box) ->
     extra = 'apparmor-profile = "web"\nselinux-context = "u:r:t:s0"\n'
     text = NO_NETWORK + app("one", "echo here", extra=extra)
     pod = make_pod("poor", text)
-    assert _said(pod) == ["here"]
+    assert lines_of(pod) == ["here"]
     told = [
         "app one: os/linux/apparmor-profile: AppArmor is not enabled in this kernel",
         "app one: os/linux/selinux-context: SELinux is not enabled in this kernel",

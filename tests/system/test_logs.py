@@ -8,9 +8,7 @@ import pytest
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import Pod, app, eventually
-
-NO_NETWORK = 'network = "none"\n'
+from tests.system.pods import NO_NETWORK, Pod, app, eventually
 
 
 def logs(box: Box, *words: str) -> list[str]:

@@ -11,9 +11,7 @@ import pytest
 from tests.box import Box
 from tests.material import images
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import SERVE, Pod, app, eventually
-
-NO_NETWORK = 'network = "none"\n'
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
 
 StoreVariant = Callable[..., None]
 

@@ -12,15 +12,7 @@ import pytest
 from tests.box import Box
 from tests.material import images
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import Pod, app
-
-NO_NETWORK = 'network = "none"\n'
-
-
-def _said(pod: Pod) -> list[str]:
-    pod.start()
-    pod.wait_for("inactive", "failed")
-    return pod.messages(f"RKT_POD_UUID={pod.last_run()}")
+from tests.system.pods import NO_NETWORK, app, lines_of
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +51,7 @@ def test_handlers_run_as_root_around_the_app(handled: Any, make_pod: MakePod) ->
         environment=[{"name": "GREETING", "value": "a 'b' $c"}],
     )
     pod = make_pod("around", text)
-    assert _said(pod) == [
+    assert lines_of(pod) == [
         "pre 0:0 a 'b' $c", "/var", "main 1000:100 a 'b' $c", "/var", "post 0:0", "pre", "main",
     ]  # fmt: skip
     assert pod.status("one") == "success exited 0"
@@ -77,7 +69,7 @@ def test_a_pre_start_that_fails(handled: Any, make_pod: MakePod) -> None:
 
 def test_a_post_stop_that_fails(handled: Any, make_pod: MakePod) -> None:
     pod = make_pod("after", handled("after", "echo main; exit 0", post="echo post; exit 3"))
-    assert _said(pod) == ["main", "post"]
+    assert lines_of(pod) == ["main", "post"]
     assert pod.state() == "inactive"
     assert pod.status("one") == "success exited 0"
 
@@ -131,12 +123,12 @@ BY_NAME = "echo out >/dev/stdout; echo err >/dev/stderr; echo plain; [ -t 1 ] &&
 @pytest.mark.parametrize("user", ["", "user = 1000\ngroup = 1000\n"])
 def test_standard_output_by_name(make_pod: MakePod, user: str) -> None:
     pod = make_pod("tty", NO_NETWORK + app("one", BY_NAME, extra=f'output = "tty"\n{user}'))
-    assert [line for line in _said(pod) if line] == ["out", "err", "plain", "tty"]
+    assert [line for line in lines_of(pod) if line] == ["out", "err", "plain", "tty"]
     assert pod.status("one") == "success exited 0"
 
 
 def test_standard_output_is_the_journal_itself(make_pod: MakePod) -> None:
-    said = _said(make_pod("socket", NO_NETWORK + app("one", f"{BY_NAME}; :")))
+    said = lines_of(make_pod("socket", NO_NETWORK + app("one", f"{BY_NAME}; :")))
     assert said[-1] == "plain"
     assert "No such device or address" in said[0]
 
@@ -153,9 +145,9 @@ def test_an_image_that_logs_to_standard_output_by_name(
     store_image(pod_box, archive)
     script = "echo request >>/var/log/web/access.log"
     text = NO_NETWORK + app("one", script, image="example.com/logs")
-    assert _said(make_pod("logs", text)) == ["request"]
+    assert lines_of(make_pod("logs", text)) == ["request"]
     text = NO_NETWORK + app("one", script, image="example.com/logs", extra='output = "log"\n')
-    assert "No such device or address" in _said(make_pod("logs-off", text))[0]
+    assert "No such device or address" in lines_of(make_pod("logs-off", text))[0]
 
 
 def test_files_that_a_pod_finds(make_pod: MakePod) -> None:
@@ -163,7 +155,7 @@ def test_files_that_a_pod_finds(make_pod: MakePod) -> None:
         "cat /etc/machine-id /etc/hostname; grep -c localhost /etc/hosts; df -m /dev/shm | tail -1"
     )
     pod = make_pod("files", f'{NO_NETWORK}shm-size = "3Mi"\n' + app("one", script))
-    machine, hostname, hosts, memory = _said(pod)
+    machine, hostname, hosts, memory = lines_of(pod)
     assert machine == pod.last_run().replace("-", "")
     assert hostname == "files"
     assert int(hosts) >= 1
@@ -179,7 +171,7 @@ def test_odd_bytes(make_pod: MakePod, pod_box: Box) -> None:
     text += f'exec = ["/bin/sh", "-c", "{script}", "sh", "{toml}"]\n'
     pod = make_pod("odd", f'{NO_NETWORK}{text}[app.environment]\nODD = "{toml}"\n')
     digest = f"{hashlib.md5(odd.encode()).hexdigest()}  -"
-    assert _said(pod) == [digest, digest]
+    assert lines_of(pod) == [digest, digest]
 
 
 def test_tmp_is_that_of_the_image(make_pod: MakePod, pod_box: Box, tmp_path: Any) -> None:
@@ -193,9 +185,9 @@ def test_tmp_is_that_of_the_image(make_pod: MakePod, pod_box: Box, tmp_path: Any
     script += "; echo >/tmp/x && echo wrote"
     user = "user = 1000\ngroup = 1000\n"
     text = NO_NETWORK + app("one", script, image="example.com/tmp", extra=user)
-    assert _said(make_pod("tmp", text)) == ["along", "1777", "0", "wrote"]
+    assert lines_of(make_pod("tmp", text)) == ["along", "1777", "0", "wrote"]
     text = NO_NETWORK + app("one", "echo >/tmp/x && echo wrote", extra="read-only-root = true\n")
-    assert _said(make_pod("tmp-ro", text)) == ["wrote"]
+    assert lines_of(make_pod("tmp-ro", text)) == ["wrote"]
     os.remove(f"{root}/tmp/brought")
     os.rmdir(f"{root}/tmp")
     archive = os.fspath(tmp_path / "no-tmp.aci")
@@ -203,7 +195,7 @@ def test_tmp_is_that_of_the_image(make_pod: MakePod, pod_box: Box, tmp_path: Any
     store_image(pod_box, archive)
     script = "stat -c %a /tmp; echo >/tmp/x && echo wrote"
     text = NO_NETWORK + app("one", script, image="example.com/no-tmp", extra=user)
-    assert _said(make_pod("no-tmp", text)) == ["1777", "wrote"]
+    assert lines_of(make_pod("no-tmp", text)) == ["1777", "wrote"]
 
 
 def test_the_owner_of_a_file_as_user_and_group(
@@ -219,7 +211,7 @@ def test_the_owner_of_a_file_as_user_and_group(
     store_image(pod_box, archive)
     extra = 'user = "/of-user"\ngroup = "/of-group"\nsupplementary-gids = [400, 500]\n'
     text = NO_NETWORK + app("one", "id -u; id -g; id -G", image="example.com/owned", extra=extra)
-    assert _said(make_pod("owned", text)) == ["1000", "100", "100 400 500"]
+    assert lines_of(make_pod("owned", text)) == ["1000", "100", "100 400 500"]
 
 
 def test_flags(pod_box: Box) -> None:

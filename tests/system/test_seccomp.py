@@ -11,9 +11,8 @@ import pytest
 from tests.box import Box
 from tests.material import images
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import Pod, app
+from tests.system.pods import NO_NETWORK, Pod, app, lines_of
 
-NO_NETWORK = 'network = "none"\n'
 # One that the default filter allows, and one that it forbids; both fail with EPERM for other users
 # or without CAP_SYS_ADMIN, so it is the filter's own word where another is seen.
 SCRIPT = (
@@ -21,14 +20,8 @@ SCRIPT = (
 )
 
 
-def _said(pod: Pod) -> list[str]:
-    pod.start()
-    pod.wait_for("inactive", "failed")
-    return pod.messages(f"RKT_POD_UUID={pod.last_run()}")
-
-
 def _run(make_pod: MakePod, extra: str) -> list[str]:
-    return _said(make_pod("seccomp", NO_NETWORK + app("one", SCRIPT, extra=extra)))
+    return lines_of(make_pod("seccomp", NO_NETWORK + app("one", SCRIPT, extra=extra)))
 
 
 KILLED = ["Bad system call", "pivot_root 159", "Seccomp:\t2"]
@@ -90,7 +83,7 @@ def test_sets_of_a_pod_file(make_pod: MakePod, case: str) -> None:
 def test_an_app_that_is_killed_by_its_filter(make_pod: MakePod) -> None:
     extra = 'seccomp-remove = ["mkdir", "mkdirat"]\n'
     pod = make_pod("sigsys", NO_NETWORK + app("one", "exec mkdir /made", extra=extra))
-    assert not [line for line in _said(pod) if "terminated by signal SYS" not in line]
+    assert not [line for line in lines_of(pod) if "terminated by signal SYS" not in line]
     assert pod.state() == "failed"
     # What systemd-nspawn makes of a signal.
     assert pod.status("one") == "exit-code exited 1"
@@ -100,7 +93,7 @@ def test_a_program_that_is_not_there_for_long(make_pod: MakePod) -> None:
     """The launcher is gone from memory, and an app sees its own command line and environment."""
     script = "xargs -0 echo </proc/1/cmdline; echo $GREETING; ls -l /proc/1/exe"
     extra = 'seccomp-retain = ["@rkt/default-whitelist"]\n[app.environment]\nGREETING = "a b"\n'
-    said = _said(make_pod("launched", NO_NETWORK + app("one", script, extra=extra)))
+    said = lines_of(make_pod("launched", NO_NETWORK + app("one", script, extra=extra)))
     assert said[0].startswith("/bin/sh -c xargs ")
     assert said[1] == "a b"
     assert said[2].endswith("-> /usr/bin/busybox")
@@ -126,7 +119,7 @@ def test_a_name_that_nobody_knows_is_told(make_pod: MakePod, pod_box: Box) -> No
     extra = 'seccomp-remove = ["mkdirr"]\n'
     text = NO_NETWORK + app("one", "echo here", extra=extra)
     pod = make_pod("unknown", text)
-    assert _said(pod) == ["here"]
+    assert lines_of(pod) == ["here"]
     status = pod_box.run(["rkt", "status", "unknown"], check=True).stdout
     told = "app one: seccomp: mkdirr: libseccomp knows no such system call"
     assert f"unapplied={told}\n" in status
@@ -202,7 +195,7 @@ def test_an_image_with_privileges(image: Any, pod_box: Box) -> None:
     pod_box.write("/etc/rkt/rktsd.toml", "[run]\nimage-privileges = true\n")
     try:
         pod = Pod(pod_box, "granted", text)
-        assert _said(pod) == ["CapEff:\t0000000000001000"]
+        assert lines_of(pod) == ["CapEff:\t0000000000001000"]
         pod_box.shell("rm /etc/rkt/rktsd.toml")
         # The compiled form must not outlive the setting.
         assert pod.systemctl("start").returncode == 1

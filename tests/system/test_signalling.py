@@ -6,9 +6,8 @@ import time
 
 from tests.conftest import BoxFactory
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import SERVE, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
 
-NO_NETWORK = 'network = "none"\n'
 TRAPS = "trap 'echo hup' HUP; trap 'exit 3' USR1; echo ready; while :; do sleep 0.1; done"
 COUNTS = "echo ready; while :; do date +%s%N >/now; sleep 0.1; done"
 

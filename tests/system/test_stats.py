@@ -7,9 +7,8 @@ import signal
 
 from tests.conftest import BoxFactory
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import SERVE, Pod, app
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app
 
-NO_NETWORK = 'network = "none"\n'
 COUNTED = 'memory = "64Mi"\n[app.systemd]\nCPUAccounting = true\n'
 BUSY = "echo ready; while :; do :; done"
 

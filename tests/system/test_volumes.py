@@ -13,9 +13,8 @@ import pytest
 from tests.box import Box
 from tests.material import images
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import SERVE, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, app, eventually, lines_of
 
-NO_NETWORK = 'network = "none"\n'
 ODD = "example.com/odd"
 
 
@@ -62,12 +61,6 @@ def _mounts(**targets: str) -> str:
     return f"mounts = [{', '.join(entries)}]\n"
 
 
-def _said(pod: Pod) -> list[str]:
-    pod.start()
-    pod.wait_for("inactive", "failed")
-    return pod.messages(f"RKT_POD_UUID={pod.last_run()}")
-
-
 def _names(box: Box) -> list[str]:
     listed = box.run(["rkt", "volume", "list", "--format=json"], check=True).stdout
     return [each["name"] for each in json.loads(listed)]
@@ -80,7 +73,7 @@ def test_targets_that_are_links_stay_inside(make_pod: MakePod, odd_box: Box) -> 
     odd_box.shell("mkdir -p /srv/target; echo found >/srv/target/f")
     script = "cat /real/below/f /nowhere/yet/f /srv/host/f '/a:b, c/f'; ls /srv/host"
     pod = make_pod("links", text + app("one", script, image=ODD, extra=_mounts(**targets)))
-    assert _said(pod) == ["found"] * 4 + ["f"]
+    assert lines_of(pod) == ["found"] * 4 + ["f"]
     assert odd_box.shell("ls /srv/host; ls -d /real /nowhere 2>/dev/null || :") == "file\n"
 
 
@@ -95,7 +88,7 @@ def test_mounts_below_a_volume(make_pod: MakePod, odd_box: Box, form: str, recur
     volume = _volume("tree", source="/srv/tree", recursive=recursive, read_only=form == "ro")
     script = "cat /t/inner/file; for f in /t/x /t/inner/x; do echo >$f && echo ok; done 2>&1; :"
     text = NO_NETWORK + volume + app("one", script, extra=_mounts(tree="/t"))
-    first, *written = _said(make_pod("tree", text))
+    first, *written = lines_of(make_pod("tree", text))
     assert first == ("nested" if recursive else "outer")
     assert len(written) == 2
     for line in written:
@@ -107,7 +100,7 @@ def test_a_file_as_a_volume(make_pod: MakePod, odd_box: Box) -> None:
     volume = _volume("file", source="/srv/one file", read_only=True)
     extra = "read-only-root = true\n" + _mounts(file="/etc/new/name")
     script = "cat /etc/new/name; echo >/etc/new/name || echo refused"
-    said = _said(make_pod("file", NO_NETWORK + volume + app("one", script, extra=extra)))
+    said = lines_of(make_pod("file", NO_NETWORK + volume + app("one", script, extra=extra)))
     assert (said[0], said[-1]) == ("content", "refused")
 
 
@@ -131,7 +124,7 @@ def test_devices(
     target = "/v" if fields["source"] == "/srv/nodes" else "/dev/mine"
     script = f"(exec 3<'{place}' && echo '<'); (exec 3>'{place}' && echo '>'); :"
     one = app("one", script, extra=_mounts(v=target))
-    said = _said(make_pod("devices", NO_NETWORK + _volume("v", **fields) + one))
+    said = lines_of(make_pod("devices", NO_NETWORK + _volume("v", **fields) + one))
     assert [line for line in said if len(line) == 1] == allowed
     assert len(said) == 2
 
@@ -147,11 +140,11 @@ def test_links_in_sources(make_pod: MakePod, odd_box: Box) -> None:
         " (write the real path, or allow links with follow-links)"
     ]
     pod.write("follow-links = true\n" + text + one)
-    assert _said(pod) == ["x"]
+    assert lines_of(pod) == ["x"]
     # What was once compiled is looked at again.
     odd_box.shell("rm /srv/linked; mkdir -p /srv/linked/sub; echo y >/srv/linked/sub/f")
     pod.write(text + one)
-    assert _said(pod) == ["y"]
+    assert lines_of(pod) == ["y"]
     odd_box.shell("rm -r /srv/linked; ln -s there /srv/linked")
     assert pod.systemctl("start").returncode == 1
     odd_box.shell("rm /srv/linked")
@@ -194,7 +187,9 @@ def test_a_volume_of_an_oci_image_has_its_content(
         "cat /data/sub/file; stat -c %a /data; touch /data/new && ls /data; touch /x || echo ro"
     )
     extra = "read-only-root = true\n" if read_only else ""
-    said = _said(make_pod("oci", NO_NETWORK + app("one", script, image="layout:v1", extra=extra)))
+    said = lines_of(
+        make_pod("oci", NO_NETWORK + app("one", script, image="layout:v1", extra=extra))
+    )
     assert said[:4] == ["of the image", "1770", "new", "sub"]
     assert ("ro" in said) == read_only
 
@@ -203,23 +198,23 @@ def test_a_host_volume_over_a_volume_of_an_oci_image(make_pod: MakePod, odd_box:
     odd_box.shell("mkdir -p /srv/bare")
     text = NO_NETWORK + _volume("volume-data", source="/srv/bare")
     pod = make_pod("bare", text + app("one", "ls -A /data | wc -l", image="layout:v1"))
-    assert _said(pod) == ["0"]
+    assert lines_of(pod) == ["0"]
 
 
 def test_an_unfilled_mount_point_of_an_appc_image(make_pod: MakePod, odd_box: Box) -> None:
     script = "grep -c ' /var/spool ' /proc/self/mountinfo; ls -A /var/spool | wc -l"
     pod = make_pod("spool", NO_NETWORK + app("one", script, image=ODD))
-    assert _said(pod) == ["1", "0"]
+    assert lines_of(pod) == ["1", "0"]
 
 
 def test_a_named_volume_is_filled_once_and_outlives_pods(make_pod: MakePod, volumes: Box) -> None:
     script = "stat -c '%a %u %g' /data; cat /data/sub/file; echo changed >/data/sub/file"
     text = NO_NETWORK + _volume("d", source="goods")
     pod = make_pod("first", text + app("one", script, image=ODD, extra=_mounts(d="/data")))
-    assert _said(pod) == ["1770 33 44", "of the image"]
-    assert _said(pod) == ["1770 33 44", "changed"]
+    assert lines_of(pod) == ["1770 33 44", "of the image"]
+    assert lines_of(pod) == ["1770 33 44", "changed"]
     other = make_pod("second", text + app("one", "cat /d/sub/file", extra=_mounts(d="/d")))
-    assert _said(other) == ["changed"]
+    assert lines_of(other) == ["changed"]
     for each in (pod, other):
         each.remove()
     volumes.run(["rkt", "gc", "--grace-period=0s"], check=True)
@@ -233,7 +228,7 @@ def test_a_named_volume_with_a_mode_of_its_own(make_pod: MakePod, volumes: Box) 
     text = NO_NETWORK + _volume("d", source="own", mode="0700", uid=5, gid=6)
     script = "stat -c '%a %u %g' /data; ls /data"
     pod = make_pod("own", text + app("one", script, image=ODD, extra=_mounts(d="/data")))
-    assert _said(pod) == ["700 5 6", "sub"]
+    assert lines_of(pod) == ["700 5 6", "sub"]
 
 
 def test_what_is_in_use_stays(make_pod: MakePod, volumes: Box) -> None:
@@ -307,6 +302,6 @@ def test_a_crash_while_a_volume_is_made_leaves_no_half(make_pod: MakePod, volume
     volumes.shell("mkdir -p /var/lib/rkt/volumes/.new/data; touch /var/lib/rkt/volumes/.new/data/x")
     text = NO_NETWORK + _volume("d", source="fresh")
     pod = make_pod("fresh", text + app("one", "ls -A /d", image=ODD, extra=_mounts(d="/d")))
-    assert _said(pod) == []
+    assert lines_of(pod) == []
     assert _names(volumes) == ["fresh"]
     eventually(lambda: volumes.shell("ls -A /var/lib/rkt/volumes") == "fresh\n", "nothing is left")
