@@ -193,30 +193,42 @@ def _zstd(descriptor: int, head: bytes, label: str) -> Callable[[], bytes]:
             f"{label}: compressed with zstd", hint="install python3-zstandard"
         ) from None
 
+    from rktsd.store.zstdframes import Frames, Stranger
+
+    frames = Frames()
+
     class Source:
         """What zstandard reads from: the head again, then the file."""
 
         first = head
+        ended = False
 
         def read(self, size: int) -> bytes:
-            if self.first:
-                data, self.first = self.first[:size], self.first[size:]
-                return data
-            return os.read(descriptor, size)
+            data = self.first[:size] or os.read(descriptor, size)
+            self.first = self.first[size:]
+            self.ended = not data
+            frames.feed(data)
+            return data
 
     # Any: zstandard's types want a whole file object, its code only read().
     source: Any = Source()
-    # A frame that is cut off just ends here; the tar reader and the layer's digest notice.
     decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
     reader = decompressor.stream_reader(source, read_size=INPUT, read_across_frames=True)
 
     def read() -> bytes:
         try:
             output: bytes = reader.read(OUTPUT)
+            # Frames may be empty.
+            while not output and not source.ended:
+                output = reader.read(OUTPUT)
+        except Stranger as error:
+            raise _trailing(label) from error
         except zstandard.ZstdError as error:
             if "too much memory" in str(error):
                 raise _greedy(label, _ZSTD_WINDOW) from error
             raise _damaged(label, "zstd") from error
+        if not output and not frames.whole:
+            raise _truncated(label)
         return output
 
     return read

@@ -16,10 +16,19 @@ from rktsd.store.compression import OUTPUT, detect, open_stream
 
 # Larger than any buffer, and not the same all over.
 DATA = os.urandom(3 << 20) + bytes(5 << 20) + b"end"
+SKIPPED = b"\x5a\x2a\x4d\x18\4\0\0\0skip"
+
+
+def zstd(data: bytes, *options: str) -> bytes:
+    command = ["zstd", "-c", "-1", *options]
+    return subprocess.run(command, input=data, capture_output=True, check=True).stdout
+
+
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, 1),
     "bzip2": lambda data: bz2.compress(data, 1),
     "xz": lambda data: lzma.compress(data, preset=0),
+    "zstd": zstd,
 }
 
 
@@ -96,7 +105,33 @@ def test_a_bomb_takes_no_memory(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10
 
 
-def test_zstd(tmp_path: Path) -> None:
-    packed = subprocess.run(["zstd", "-c"], input=DATA, capture_output=True, check=True).stdout
-    assert detect(packed) == "zstd"
-    assert unpack(tmp_path / "a", packed * 2) == DATA * 2
+@pytest.mark.parametrize("kind", PACK)
+def test_cut_off_anywhere(tmp_path: Path, kind: str) -> None:
+    packed = PACK[kind](DATA[:200] + bytes(300_000))
+    for cut in range(6, len(packed)):
+        with pytest.raises(BadInput, match=r"^a\.aci: archive is truncated$"):
+            unpack(tmp_path / "a", packed[:cut])
+
+
+@pytest.mark.parametrize("kind", PACK)
+def test_the_smallest_things_that_may_follow(tmp_path: Path, kind: str) -> None:
+    packed = PACK[kind](b"data")
+    tails = [b"x", b"\0", bytes(4), bytes(512)]
+    tails += [packed[:count] for count in range(1, len(packed))]
+    for tail in tails:
+        with pytest.raises(BadInput, match=r"truncated|damaged|followed by something else"):
+            unpack(tmp_path / "a", packed + tail)
+
+
+def test_frames_of_zstd(tmp_path: Path) -> None:
+    """Empty ones, those to be skipped, with and without a checksum and the size of the content."""
+    unsized = subprocess.run(
+        "printf data | zstd -c --no-check | cat", shell=True, capture_output=True, check=True
+    ).stdout
+    frames = [SKIPPED, zstd(b""), zstd(b"data"), SKIPPED, zstd(b""), unsized, SKIPPED]
+    assert unpack(tmp_path / "a", b"".join(frames)) == b"datadata"
+    assert unpack(tmp_path / "a", zstd(b"") * 3) == b""
+    with pytest.raises(BadInput, match="truncated"):
+        unpack(tmp_path / "a", zstd(b"data") + SKIPPED[:-1])
+    large = zstd(bytes(64 << 20))
+    assert len(unpack(tmp_path / "a", large)) == 64 << 20

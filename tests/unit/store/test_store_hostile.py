@@ -86,7 +86,7 @@ REFUSED = {
     "gzip twice": (SMALL, "archive is truncated"),
     "zeros behind gzip": (SMALL, "followed by something else"),
     "half a gzip header": (SMALL, "archive is truncated"),
-    "garbage behind zstd": (SMALL, "damaged zstd data"),
+    "garbage behind zstd": (SMALL, "archive is followed by something else"),
     "zstd with a huge window": (SMALL, "more than 128 MiB of memory are needed"),
     "xz with a huge dictionary": (SMALL, "more than 256 MiB of memory are needed"),
 }  # fmt: skip
