@@ -71,7 +71,7 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
     ports = _port_mappings(spec, networks)
     namespace = None if networks == ["host"] else f"{NETWORK_NAMESPACES}/rkt-{uuid}"
     hostname = spec.options.hostname or (pod.replace("@", "-") if named else f"rkt-{uuid}")
-    hosts, forced = _hosts(spec, hostname)
+    hosts, forced = _hosts(spec, hostname, peers=networks[0] not in ("host", "none"))
     machine = this_machine()
     facts = PodFacts(
         name=pod,
@@ -320,13 +320,13 @@ def _resolv_conf(spec: PodSpec) -> str | None:
     return text or None
 
 
-def _hosts(spec: PodSpec, hostname: str) -> tuple[str, bool]:
+def _hosts(spec: PodSpec, hostname: str, *, peers: bool) -> tuple[str, bool]:
     """The text of /etc/hosts, and whether it goes over a file of the image's own."""
     entries = net_files.hosts_entries(spec.options.hosts_entries)
     if entries is None:
         with open("/etc/hosts") as file:
             return file.read(), True
-    return net_files.hosts(hostname, entries=entries), bool(entries)
+    return net_files.hosts(hostname, entries=entries, peers=peers), bool(entries)
 
 
 def _port_mappings(spec: PodSpec, networks: Sequence[str]) -> list[PortMapping]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rktsd.errors import BadInput, RktError, StoreError, SystemdError
 from rktsd.host.files import locked
-from rktsd.pods import directories, query, runs, usage
+from rktsd.pods import directories, names, query, runs, usage
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
 from rktsd.pods.query import Live, Place
 from rktsd.systemd.names import pod_unit
@@ -189,6 +189,7 @@ def _reap_leftovers(paths: Paths, problems: list[RktError]) -> None:
         # Somebody who has the lock is starting the pod, and has reaped it before.
         with contextlib.suppress(BlockingIOError), runs.lock(paths, pod, blocking=False):
             _reap(paths, pod, problems)
+    _attempt(problems, functools.partial(names.refresh, f"{paths.run}/pods"))
 
 
 def _reap(paths: Paths, pod: str, problems: list[RktError]) -> None:

@@ -7,6 +7,7 @@ import sys
 from rktsd.errors import RktError
 from rktsd.net.setup import tear_down
 from rktsd.paths import Paths
+from rktsd.pods.names import withdraw
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> int:
     """Release what the pod named by the only argument holds. Returns an exit status."""
     (pod,) = arguments
+    run_directory = Paths().pod_run(pod)
     try:
-        tear_down(f"{Paths().pod_run(pod)}/network")
+        # Before its addresses can become those of another pod.
+        withdraw(run_directory)
+        tear_down(f"{run_directory}/network")
     except RktError as error:
         sys.stderr.write(f"<3>pod {pod}: {error}\n")
         return error.exit_code

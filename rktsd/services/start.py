@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rktsd.net.setup import Attachment
     from rktsd.pods.compile import Compiled
 
 # sd-daemon(3): the journal reads the priority off the line.
@@ -64,13 +65,17 @@ def start(pod: str, paths: Paths) -> None:
     plan = compiled["plan"]
     for line in plan["unapplied"]:
         sys.stderr.write(f"{_WARNING}pod {pod}: not applied: {line}\n")
-    _set_up_network(compiled, run_directory, paths)
+    attachments = _set_up_network(compiled, run_directory, paths)
     if plan["sysctl"] and compiled["namespace"] is not None:
         from rktsd.net.namespace import set_kernel
 
         set_kernel(compiled["namespace"], plan["sysctl"])
     apply.write_bundles(plan)
     apply.write_unit_list(plan)
+    if attachments:
+        from rktsd.pods.names import announce
+
+        announce(plan, attachments)
     with Bus() as bus:
         apply.launch(plan, bus)
     write(f"{plan['directory']}/started", "")
@@ -108,17 +113,17 @@ def _paths(uuid: str, paths: Paths) -> Paths:
     return paths._replace(data=data, local_config=local_config)
 
 
-def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> None:
+def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> list[Attachment]:
     namespace = compiled["namespace"]
     if namespace is None:
-        return
+        return []
     if compiled["networks"] == ["none"]:
         from rktsd.net.namespace import create
 
         # Without networks there is nothing to release that the reaper's shell could not.
         write_atomic(f"{run_directory}/namespace", f"{namespace}\n", durable=False)
         create(namespace)
-        return
+        return []
     from rktsd.net.config import networks
     from rktsd.net.ports import PortMapping
     from rktsd.net.setup import set_up
@@ -138,6 +143,7 @@ def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> Non
         from rktsd.pods.networks import use_name_servers
 
         use_name_servers(compiled, attachments)
+    return attachments
 
 
 def _report(message: str) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.system.conftest import MakePod
-from tests.system.pods import SERVE, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
 
 HTTPD = "trap 'exit 0' TERM; echo ready; httpd -f -p 80 -h /etc & wait"
 PORT = '[[port]]\nname = "http"\nhost-port = {}\n{}\n'
@@ -124,3 +124,63 @@ def test_status_shows_ports(make_pod: MakePod) -> None:
     pod.start()
     status = pod.box.run(["rkt", "status", "shown"], check=True).stdout.splitlines()
     assert "ports=8084/tcp -> 80" in status
+
+
+# Says when a name comes, and when it goes.
+WATCH = (
+    "trap 'exit 0' TERM; echo ready; (while ! grep NAME /etc/hosts; do sleep 0.1; done; echo came;"
+    " until wget -q -O - http://NAME/hostname; do sleep 0.1; done;"
+    " while grep -q NAME /etc/hosts; do sleep 0.1; done;"
+    " echo went; cat /etc/hosts; sleep 1000) & wait"
+)
+
+
+def test_pods_on_one_network_find_each_other_by_name(make_pod: MakePod) -> None:
+    watching = make_pod("watching", app("one", WATCH.replace("NAME", "web-1")))
+    web = make_pod("web@", app("web", HTTPD))
+    web.unit, web.name = "rkt@web@1.service", "web@1"
+    alone = make_pod("apart", NO_NETWORK + app("one", "cat /etc/hosts; " + SERVE))
+    watching.start()
+    alone.start()
+    web.box.run(["systemctl", "start", web.unit], check=True)
+    run = f"RKT_POD_UUID={watching.last_run()}"
+    eventually(lambda: "web-1" in watching.messages(run), "the name leads to the pod")
+    assert "watching" in web.box.read("/run/rkt/pods/web@1/hosts")
+    web.box.run(["systemctl", "stop", web.unit], check=True)
+    eventually(lambda: "went" in watching.messages(run), "the name is gone")
+    eventually(lambda: watching.messages(run)[-1].startswith("#"), "hosts is whole")
+    said = watching.messages(run)
+    assert "127.0.0.1 localhost localhost.localdomain watching" in said
+    assert not any(
+        "web-1" in line or "watching" in line for line in alone.messages("RKT_POD=apart")
+    )
+
+
+def test_names_in_hosts_of_ones_own_are_left_alone(make_pod: MakePod) -> None:
+    own = '[[volume]]\nname = "hosts"\nsource = "/var/tmp/own-hosts"\n'
+    mount = 'mounts = [{ volume = "hosts", path = "/etc/hosts" }]\n'
+    pod = make_pod("own-names", own + app("one", SERVE, extra=mount))
+    pod.box.write("/var/tmp/own-hosts", "192.0.2.7 mine\n")
+    copied = make_pod("copied-names", 'hosts = ["host"]\n' + app("one", SERVE))
+    pod.start()
+    copied.start()
+    assert pod.box.read("/var/tmp/own-hosts") == "192.0.2.7 mine\n"
+    seen = pod.box.read("/run/rkt/pods/copied-names/hosts")
+    assert seen == pod.box.read("/etc/hosts")
+
+
+def test_names_of_pods_that_nobody_reaped_are_gone_after_gc(make_pod: MakePod) -> None:
+    stays = make_pod("stays", app("one", SERVE))
+    lost = make_pod("lost-names", app("one", SERVE))
+    unreaped = f"/run/systemd/system/{lost.unit}.d/unreaped.conf"
+    stays.start()
+    lost.start()
+    lost.box.write(unreaped, "[Service]\nExecStopPost=\n")
+    lost.box.run(["systemctl", "daemon-reload"], check=True)
+    lost.box.run(["systemctl", "kill", "--signal=KILL", lost.app_unit("one")])
+    lost.stop()
+    assert "lost-names" in stays.box.read("/run/rkt/pods/stays/hosts")
+    lost.box.shell(f"rm {unreaped}; systemctl daemon-reload; rkt gc")
+    assert "lost-names" not in stays.box.read("/run/rkt/pods/stays/hosts")
+    stays.stop()
+    assert stays.leftovers() == ""
