@@ -1,22 +1,23 @@
 """Archives of images: OCI layouts in a tar file, and what ``docker save`` writes.
 
-An archive is read once, from its beginning to its end, and its members are laid down in a scratch
-directory under numbers: no name in it becomes a path.
+An archive is read once, from its beginning to its end, by a confined child, and its members are
+laid down in a scratch directory under numbers: no name in it becomes a path.
 """
 
 import os
 import posixpath
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.host.files import read_limited
-from rktsd.images.fetch import LIMIT_HINT
-from rktsd.store import tar
-from rktsd.store.compression import open_stream
+from rktsd.images.fetch import Job
+from rktsd.images.progress import unpacking, unwatched
+from rktsd.store.members import Found
+from rktsd.store.unpack import lay_down
 
-MAX_MEMBERS = 10_000
 MAX_LINKS = 8
-_KINDS = (tar.FILE, tar.SYMLINK, tar.LINK)
 
 
 class Archive(NamedTuple):
@@ -45,58 +46,39 @@ class Archive(NamedTuple):
         return read_limited(path, limit)
 
 
-def unpack_archive(path: str, scratch: str, *, limit: int) -> Archive:
+def unpack_archive(path: str, scratch: str, job: Job) -> Archive:
     """Lay the members of the archive ``path`` (plain or compressed) down in ``scratch``.
 
-    ``scratch`` is made; the caller removes it. Raises NotFound, BadInput, Unsupported, and
-    StoreError; BadInput, too, when there is more than ``limit`` bytes in it.
+    ``scratch`` is made; the caller removes it. A confined child reads the archive, within the
+    limits that hold for layers. Raises NotFound, BadInput, Unsupported, StoreError.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        size = os.stat(path).st_size
     except OSError as error:
-        kind = NotFound if isinstance(error, FileNotFoundError) else StoreError
-        raise kind(f"cannot read {path}: {error.strerror}") from error
+        problem = NotFound if isinstance(error, FileNotFoundError) else StoreError
+        raise problem(f"cannot read {path}: {error.strerror}") from error
     try:
-        if not os.path.isfile(path):
-            raise BadInput(f"{path}: not a regular file")
         os.mkdir(scratch, 0o700)
-        reader = tar.TarReader(open_stream(descriptor, path), path)
-        return _members(reader, path, scratch, limit)
     except OSError as error:
         raise StoreError(f"cannot unpack {path}: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
+    watch, limits = job.options.watch or unwatched, job.limits()
+    if job.options.limit < limits.size:
+        # What is in it is as if it had been downloaded.
+        limits = replace(limits, size=job.options.limit, size_setting="maximum-archive")
+    members = lay_down(path, scratch, limits=limits, watch=lambda: watch(unpacking(path), size))
+    return find_members(path, scratch, members)
 
 
-def _members(reader: tar.TarReader, source: str, scratch: str, limit: int) -> Archive:
+def find_members(source: str, scratch: str, members: Iterable[Found]) -> Archive:
+    """The archive whose ``members`` are laid down; of several with one name the last counts."""
     found = Archive(source, {}, {})
-    total = 0
-    for number, member in enumerate(iter(reader.next, None)):
-        if number >= MAX_MEMBERS:
-            raise BadInput(f"{source}: more than {MAX_MEMBERS} members")
-        total += member.size
-        if total > limit:
-            raise BadInput(f"{source}: more than the limit of {limit} bytes", hint=LIMIT_HINT)
-        if member.kind not in _KINDS:
-            continue
-        name = _name(member.name, source)
+    for name, kind, target in members:
         found.files.pop(name, None)
         found.links.pop(name, None)
-        if member.kind == tar.SYMLINK:
-            found.links[name] = _name(member.target, source)
-        elif member.kind == tar.LINK:
-            found.files[name] = found.path(_name(member.target, source))
+        if kind == "symlink":
+            found.links[name] = target
+        elif kind == "link":
+            found.files[name] = found.path(target)
         else:
-            target = f"{scratch}/{number}"
-            with open(target, "xb", buffering=0) as file:
-                while part := reader.chunk():
-                    file.write(part)
-            found.files[name] = target
+            found.files[name] = f"{scratch}/{target}"
     return found
-
-
-def _name(name: bytes, source: str) -> str:
-    try:
-        return name.decode()
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{source}: a member's name is not UTF-8") from error

@@ -158,7 +158,7 @@ def fetch_layout(reference: Reference, job: Job) -> ImageRecord:
         return _pull(job, layout, top, layout.read(top), origin)
     job.report(f"using image from archive {path}")
     with job.store.temporary("archive") as scratch:
-        archive = unpack_archive(path, scratch, limit=job.options.limit)
+        archive = unpack_archive(path, scratch, job)
         if scheme is Kind.OCI_ARCHIVE:
             layout = Layout(path, archive=archive)
             top = layout.choose(selector)

@@ -50,9 +50,11 @@ class Layout:
 
     def read(self, descriptor: Descriptor) -> bytes:
         """A small piece of content, verified. Raises TrustError."""
+        if self._archive:
+            data = self._archive.read(_name(descriptor), INDEX_LIMIT)
+            return check_bytes(data, descriptor, f"{self.directory}: {descriptor.digest}")
         path = self._blob(descriptor)
-        where = f"{self.directory}: {descriptor.digest}" if self._archive else path
-        return check_bytes(read_limited(path, INDEX_LIMIT), descriptor, where)
+        return check_bytes(read_limited(path, INDEX_LIMIT), descriptor, path)
 
     def save(self, descriptor: Descriptor, path: str, *, watch: Watch = unwatched) -> None:
         """Copy a piece of content to the new file ``path``, verified on the way."""
@@ -62,11 +64,13 @@ class Layout:
             take_file(blob, path, expected=descriptor, where=where, ours=ours, moved=moved)
 
     def _document(self, name: str) -> Cursor:
-        path = self._archive.path(name) if self._archive else f"{self.directory}/{name}"
-        return decode_json(read_limited(path, INDEX_LIMIT), f"{self.directory}/{name}")
+        path = f"{self.directory}/{name}"
+        archive = self._archive
+        data = archive.read(name, INDEX_LIMIT) if archive else read_limited(path, INDEX_LIMIT)
+        return decode_json(data, path)
 
     def _blob(self, descriptor: Descriptor) -> str:
-        name = f"blobs/{descriptor.digest.replace(':', '/', 1)}"
+        name = _name(descriptor)
         if self._archive:
             return self._archive.path(name)
         path = f"{self.directory}/{name}"
@@ -76,6 +80,10 @@ class Layout:
         except OSError as error:
             raise NotFound(f"cannot read {path}: {error.strerror}") from error
         raise BadInput(f"{path}: not a regular file")
+
+
+def _name(descriptor: Descriptor) -> str:
+    return f"blobs/{descriptor.digest.replace(':', '/', 1)}"
 
 
 def take_file(

@@ -117,7 +117,7 @@ def _opened(record: ImageRecord, job: Job) -> Iterator[tuple[Source, Descriptor,
         yield layout, top, layout.read(top)
     elif reference.kind in (Kind.OCI_ARCHIVE, Kind.DOCKER_ARCHIVE):
         with job.store.temporary("archive") as scratch:
-            archive = unpack_archive(reference.target, scratch, limit=job.options.limit)
+            archive = unpack_archive(reference.target, scratch, job)
             if reference.kind is Kind.OCI_ARCHIVE:
                 layout = Layout(reference.target, archive=archive)
                 top = layout.choose(reference.selector)

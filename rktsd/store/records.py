@@ -77,6 +77,7 @@ class Limits:
 
     ``size`` bounds the bytes of the uncompressed stream, and those of all files together;
     ``expansion`` is how many times as large as the archive the stream may be, once it is large.
+    ``size_setting`` is what an administrator changes to have ``size`` changed.
     """
 
     size: int = 64 << 30
@@ -84,6 +85,7 @@ class Limits:
     expansion: int = 2_000
     path: int = 4095
     manifest: int = 4 << 20
+    size_setting: str = "maximum-unpacked"
 
 
 # For what is stored: it was taken within the limits of its time, and its digest is checked.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import rktsd
 from rktsd.errors import BadInput, StoreError, Unsupported
 from rktsd.host import process
+from rktsd.store.members import Found
 from rktsd.store.records import Limits
 from rktsd.store.tree import mark_opaque, sync_filesystem
 
@@ -51,6 +52,51 @@ def unpack(
     scratch file beside it. Raises BadInput, Unsupported, StoreError.
     """
     label = archive if label is None else label
+    try:
+        os.chown(root, 0, 0)
+        os.chmod(root, 0o755)
+    except OSError as error:
+        raise StoreError(f"cannot unpack into {root}: {error.strerror}") from error
+    answer, body = _ask(archive, root, kind, digest, limits, label, watch)
+    manifest, *opaque = body.split(b"\0")
+    try:
+        mark_opaque(root, opaque)
+    except OSError as error:
+        raise StoreError(f"cannot unpack {label}: {error.strerror}") from error
+    sync_filesystem(root)
+    return Unpacked(
+        answer["digest"], answer["size"], bytes.fromhex(manifest.decode()), answer["content"]
+    )
+
+
+def lay_down(
+    archive: str,
+    directory: str,
+    *,
+    limits: Limits | None = None,
+    label: str | None = None,
+    watch: Watch | None = None,
+) -> list[Found]:
+    """Fill the empty directory ``directory`` with the files of ``archive``, under numbers.
+
+    The members, in their order; of other kinds than files and links there is none. ``label`` and
+    ``watch`` are as for ``unpack``, and so is what is raised, and what is left to the caller.
+    """
+    label = archive if label is None else label
+    _, body = _ask(archive, directory, "members", None, limits, label, watch)
+    return [(name, kind, target) for name, kind, target in json.loads(body)]
+
+
+def _ask(
+    archive: str,
+    root: str,
+    kind: str,
+    digest: str | None,
+    limits: Limits | None,
+    label: str,
+    watch: Watch | None,
+) -> tuple[dict[str, Any], bytes]:
+    """Have the child do it: what it answers, and what it announced."""
     times = f"{os.path.abspath(root)}.times"
     request = {
         "root": os.path.abspath(root),
@@ -60,11 +106,6 @@ def unpack(
         "limits": asdict(limits or Limits()),
         "label": label,
     }
-    try:
-        os.chown(root, 0, 0)
-        os.chmod(root, 0o755)
-    except OSError as error:
-        raise StoreError(f"cannot unpack into {root}: {error.strerror}") from error
     with watch() if watch else contextlib.nullcontext() as moved:
         done = _run(request, archive, moved)
     line, _, body = done.stdout.partition(b"\n")
@@ -75,16 +116,11 @@ def unpack(
     answer = json.loads(line)
     if "error" in answer:
         raise _ERRORS.get(answer["error"], StoreError)(answer["message"], hint=answer.get("hint"))
-    manifest, *opaque = body.split(b"\0")
     try:
-        mark_opaque(root, opaque)
         os.unlink(times)
     except OSError as error:
         raise StoreError(f"cannot unpack {label}: {error.strerror}") from error
-    sync_filesystem(root)
-    return Unpacked(
-        answer["digest"], answer["size"], bytes.fromhex(manifest.decode()), answer["content"]
-    )
+    return answer, body
 
 
 def _run(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any, cast
 
 from rktsd.errors import BadInput, RktError, StoreError
+from rktsd.store.members import lay_down
 from rktsd.store.sparse import spread
 from rktsd.store.tar import (
     BLOCK_DEVICE,
@@ -289,14 +290,18 @@ class Writer:
 
     def bad(self, member: Member, reason: str) -> BadInput:
         """An error that names ``member`` as the archive does."""
-        return BadInput(f"{self.reader.label}: {show(member.name)}: {reason}")
+        return _bad(self.reader, member, reason)
+
+
+def _bad(reader: TarReader, member: Member, reason: str) -> BadInput:
+    return BadInput(f"{reader.label}: {show(member.name)}: {reason}")
 
 
 def _is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def _members(reader: TarReader, writer: Writer, limits: dict[str, int]) -> Iterator[Member]:
+def bounded(reader: TarReader, limits: dict[str, Any]) -> Iterator[Member]:
     """The members of an archive, as long as there are not too many or too large ones."""
     entries, longest, size = limits["entries"], limits["path"], limits["size"]
     count = total = 0
@@ -306,20 +311,21 @@ def _members(reader: TarReader, writer: Writer, limits: dict[str, int]) -> Itera
             hint = "maximum-entries in rktsd.toml"
             raise BadInput(f"{reader.label}: more than {entries} entries", hint=hint)
         if len(member.name) > longest:
-            raise writer.bad(member, f"path longer than {longest} bytes")
+            raise _bad(reader, member, f"path longer than {longest} bytes")
         # Holes of sparse files cost nothing here, but whoever reads them pays.
         total += member.size
         if total > size:
-            hint = "maximum-unpacked in rktsd.toml"
             what = f"{show(member.name)}: larger than {size} bytes with all before it"
-            raise BadInput(f"{reader.label}: {what}", hint=hint)
+            raise BadInput(
+                f"{reader.label}: {what}", hint=f"{limits['size_setting']} in rktsd.toml"
+            )
         yield member
 
 
-def _unpack_layer(reader: TarReader, writer: Writer, limits: dict[str, int]) -> None:
+def _unpack_layer(reader: TarReader, writer: Writer, limits: dict[str, Any]) -> None:
     """An OCI layer: whiteouts become overlayfs's, the last of several equal names wins."""
     add, white_out = writer.add, writer.white_out
-    for member in _members(reader, writer, limits):
+    for member in bounded(reader, limits):
         path = member.name
         try:
             if _WHITEOUT in path and path.rpartition(b"/")[2].startswith(_WHITEOUT):
@@ -330,12 +336,12 @@ def _unpack_layer(reader: TarReader, writer: Writer, limits: dict[str, int]) -> 
             raise _explain(writer, member, error) from error
 
 
-def _unpack_aci(reader: TarReader, writer: Writer, limits: dict[str, int]) -> bytes:
+def _unpack_aci(reader: TarReader, writer: Writer, limits: dict[str, Any]) -> bytes:
     """An ACI (appc spec, aci.md): ``manifest`` and ``rootfs`` and nothing else; the manifest."""
     add = writer.add
     manifest: bytes | None = None
     has_root = False
-    for member in _members(reader, writer, limits):
+    for member in bounded(reader, limits):
         name = member.name
         if name.startswith(b"rootfs/") or name == b"rootfs":
             if name == b"rootfs":
@@ -393,36 +399,39 @@ def _hashing(
     return next_chunk, lambda: total
 
 
-def _bound(size: int, limits: dict[str, int], label: str) -> tuple[int, BadInput]:
+def _bound(size: int, limits: dict[str, Any], label: str) -> tuple[int, BadInput]:
     """How large the stream of an archive of ``size`` bytes may be, and what to say otherwise."""
     unpacked, expanded = limits["size"], max(_ALWAYS_FINE, size * limits["expansion"])
     if expanded < unpacked:
         times = f"more than {limits['expansion']} times its size when uncompressed"
         return expanded, BadInput(f"{label}: {times}", hint="maximum-expansion in rktsd.toml")
     text = f"{label}: larger than {unpacked} bytes when uncompressed"
-    return unpacked, BadInput(text, hint="maximum-unpacked in rktsd.toml")
+    return unpacked, BadInput(text, hint=f"{limits['size_setting']} in rktsd.toml")
 
 
-def _work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes, list[bytes]]:
+def _work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     import hashlib
 
     from rktsd.store.compression import open_stream
     from rktsd.store.confine import confine
 
-    label, limits = request["label"], request["limits"]
+    label, limits, kind = request["label"], request["limits"], request["kind"]
     archive: int = request["archive"]
     status = os.fstat(archive)
     if not stat.S_ISREG(status.st_mode):
         raise BadInput(f"{label}: not a regular file")
-    digest = hashlib.new(request["digest"])
+    digest = hashlib.new(request["digest"]) if request["digest"] else None
     stream = open_stream(archive, label)
     times = open(request["times"], "w+b")  # noqa: SIM115  # lives as long as the process
     os.umask(0)
     confine(request["root"])
     limit, error = _bound(status.st_size, limits, label)
-    read, total = _hashing(stream, digest.update, limit, error)
+    update = digest.update if digest else (lambda data: None)
+    read, total = _hashing(stream, update, limit, error)
     reader = TarReader(read, label)
-    is_aci = request["kind"] == "aci"
+    if digest is None:
+        return {}, json.dumps(lay_down(reader, bounded(reader, limits), "")).encode()
+    is_aci = kind == "aci"
     writer = Writer(reader, replace=not is_aci, times=times, longest=limits["path"])
     manifest = b""
     if is_aci:
@@ -430,12 +439,9 @@ def _work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes, list[bytes]]:
     else:
         _unpack_layer(reader, writer, limits)
     writer.finish()
-    opaque = list(dict.fromkeys(writer.opaque))
-    return (
-        {"digest": digest.hexdigest(), "size": total(), "content": writer.content},
-        manifest,
-        opaque,
-    )
+    opaque = dict.fromkeys(writer.opaque)
+    answer = {"digest": digest.hexdigest(), "size": total(), "content": writer.content}
+    return answer, b"\0".join([manifest.hex().encode(), *opaque])
 
 
 def main() -> None:
@@ -444,8 +450,7 @@ def main() -> None:
     label = request["label"]
     body = b""
     try:
-        answer, manifest, opaque = _work(request)
-        body = b"\0".join([manifest.hex().encode(), *opaque])
+        answer, body = _work(request)
     except RktError as error:
         answer = {"error": type(error).__name__, "message": error.args[0], "hint": error.hint}
     except OSError as error:

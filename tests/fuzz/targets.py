@@ -11,6 +11,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import NamedTuple
 
 from rktsd.appc import read, write
@@ -29,7 +30,7 @@ from rktsd.config.settings import read_settings
 from rktsd.config.trust import read_policy
 from rktsd.errors import RktError
 from rktsd.images import oci
-from rktsd.images.archive import unpack_archive
+from rktsd.images.archive import find_members
 from rktsd.images.challenges import parse_challenges
 from rktsd.images.claims import Wanted, check_claim
 from rktsd.images.credentials import from_file
@@ -42,6 +43,9 @@ from rktsd.images.references import parse_docker_name, parse_reference
 from rktsd.pods import podfile
 from rktsd.store import tar
 from rktsd.store.compression import OUTPUT, open_stream
+from rktsd.store.members import lay_down
+from rktsd.store.records import Limits
+from rktsd.store.unpacker import bounded
 from tests.fuzz import seeds
 
 _ENOUGH = 64 << 20
@@ -151,10 +155,13 @@ def run_stream(data: bytes) -> None:
 
 
 def run_archive(data: bytes) -> None:
-    with tempfile.TemporaryDirectory() as place, open(f"{place}/a", "wb") as file:
+    with tempfile.TemporaryDirectory() as place, open(f"{place}/a", "w+b", buffering=0) as file:
         file.write(mended(data))
-        file.flush()
-        found = unpack_archive(f"{place}/a", f"{place}/out", limit=1 << 24)
+        file.seek(0)
+        reader = tar.TarReader(open_stream(file.fileno(), "a"), "a")
+        os.mkdir(f"{place}/out")
+        members = bounded(reader, asdict(Limits(size=1 << 24)))
+        found = find_members("a", f"{place}/out", lay_down(reader, members, f"{place}/out"))
         for path in found.files.values():
             assert os.path.dirname(path) == f"{place}/out"
         for make in (
