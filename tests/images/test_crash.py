@@ -16,6 +16,7 @@ from tests.box import syscalls
 from tests.images.world import World
 from tests.images.written import Written
 from tests.unit.store.archives import archive, member
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 MAIN = "import sys; from rktsd.cli.main import main; sys.exit(main())"
@@ -49,12 +50,13 @@ def check_known(store: Store) -> None:
 
 def check_collected(world: World) -> None:
     """A collection leaves what images need and nothing else, and that is as it came."""
+
     # Children of who was killed end with him, if not at the very same moment.
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
+    def collected() -> bool:
         world.store.collect()
-        if not os.listdir(f"{world.paths.store}/tmp"):
-            break
+        return not os.listdir(f"{world.paths.store}/tmp")
+
+    eventually(collected, "all that is half-written is gone")
     records = world.store.images()
     wanted = {
         "layers": {layer for record in records for layer in record.layers},

@@ -18,6 +18,7 @@ from tests.images.world import World
 from tests.material.layered import LayeredImage
 from tests.material.registry import RegistryServer
 from tests.material.servers import Answer, Content, Request
+from tests.waiting import eventually
 
 HOST = "registry.example:5000"
 NAME = f"docker://{HOST}/web:v1"
@@ -82,10 +83,8 @@ def test_what_has_come_is_unpacked_while_others_come(world: World) -> None:
 
     def last(data: bytes) -> Callable[[Request], Answer]:
         def answer(request: Request) -> Answer:
-            deadline = time.monotonic() + 30
-            while len(os.listdir(stored)) < 2 and time.monotonic() < deadline:
-                time.sleep(0.02)
-            return Answer(data if len(os.listdir(stored)) == 2 else b"", length=len(data))
+            eventually(lambda: len(os.listdir(stored)) == 2, "two layers are unpacked")
+            return Answer(data)
 
         return answer
 
@@ -164,10 +163,12 @@ def test_when_one_fails_the_others_end(world: World) -> None:
     image = LayeredImage([*noise(1, size=400_000), *noise(5, size=300_000)])
     content = image.paths("web", "v1")
     go = threading.Event()
+    answered = []
 
     def stuck(data: bytes) -> Callable[[Request], Answer]:
         def answer(request: Request) -> Answer:
             go.wait(60)
+            answered.append(request)
             return Answer(data)
 
         return answer
@@ -175,16 +176,13 @@ def test_when_one_fails_the_others_end(world: World) -> None:
     for digest in image.archives[1:]:
         changed(content, digest, stuck)
     changed(content, image.archives[0], lambda data: data[:-1] + bytes([data[-1] ^ 1]))
-    start = time.monotonic()
     try:
         with world.site(content, port=5000), world.store_unchanged():
             with pytest.raises(TrustError, match="content has digest"):
                 world.fetch(NAME, insecure=["image"])
-            assert time.monotonic() - start < 10
+            assert not answered
             go.set()
-            deadline = time.monotonic() + 30
-            while threading.active_count() > 2 and time.monotonic() < deadline:
-                time.sleep(0.05)
+            eventually(lambda: threading.active_count() <= 2, "nobody is answered any more")
     finally:
         go.set()
 
@@ -209,9 +207,7 @@ def test_layers_that_were_complete_do_not_come_again(world: World) -> None:
 
     def broken(data: bytes) -> Callable[[Request], Answer]:
         def answer(request: Request) -> Answer:
-            deadline = time.monotonic() + 30
-            while len(os.listdir(stored)) < 2 and time.monotonic() < deadline:
-                time.sleep(0.02)
+            eventually(lambda: len(os.listdir(stored)) == 2, "two layers are unpacked")
             return Answer(data[:-5], length=len(data))
 
         return answer
@@ -257,10 +253,8 @@ def test_a_fetch_ends_when_it_is_told_to(world: World, number: signal.Signals) -
         )
         assert asked.wait(30)
         time.sleep(0.3)
-        start = time.monotonic()
         fetching.send_signal(number)
         _, complaint = fetching.communicate(timeout=30)
-        assert time.monotonic() - start < 15
         go.set()
     assert fetching.returncode != 0
     assert b"Traceback" not in complaint

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-import time
-from collections.abc import Callable
 
 from tests.box import Box
+from tests.waiting import eventually
 
-PATIENCE = 20.0
 NO_NETWORK = 'network = "none"\n'
 
 # Ends at once when told to: a shell as PID 1 obeys SIGTERM only through a trap.
 SERVE = "trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait"
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Wait until ``condition`` holds; fail naming ``what``."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
-        time.sleep(0.05)
 
 
 def app(name: str, script: str, *, image: str = "example.com/busybox", extra: str = "") -> str:

@@ -10,7 +10,8 @@ import pytest
 from tests.box import Box
 from tests.conftest import BoxFactory
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app
+from tests.waiting import eventually
 
 # The box's own Python, for what a shell cannot do.
 PYTHON = 'mounts = ["/usr:/usr:ro", "/usr/lib:/lib:ro", "/usr/lib64:/lib64:ro"]\n'

@@ -9,7 +9,8 @@ import pytest
 from tests.box import Box
 from tests.conftest import BoxFactory
 from tests.system.conftest import store_image
-from tests.system.pods import SERVE, Pod, app, eventually
+from tests.system.pods import SERVE, Pod, app
+from tests.waiting import eventually
 
 
 @pytest.fixture

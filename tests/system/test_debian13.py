@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.conftest import BoxFactory
 from tests.system.conftest import store_image
-from tests.system.pods import SERVE, Pod, app, eventually
+from tests.system.pods import SERVE, Pod, app
+from tests.waiting import eventually
 
 
 def test_a_pod_on_debian_13(make_box: BoxFactory, debian13: str, busybox_aci: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app
+from tests.waiting import eventually
 
 FIELDS = "CapInh|CapPrm|CapEff|CapBnd|CapAmb|Uid|Gid|Groups|NoNewPrivs|Seccomp"
 LOOK = (

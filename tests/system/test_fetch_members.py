@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import pytest
 
 from tests.box import Box
 from tests.material import demo, images, keys
-from tests.system.pods import eventually
+from tests.waiting import eventually
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NAME = f"{demo.HOST}/visitor"
@@ -292,13 +291,11 @@ def test_who_says_nothing_is_in_nobodys_way_for_long(members: Members) -> None:
     body = "more = [socket.socket(socket.AF_UNIX) for _ in range(30)];"
     body += "[each.connect('/run/rkt/fetch') for each in more]; time.sleep(2); os._exit(0)"
     members.raw(body)
-    began = time.monotonic()
 
     def served() -> bool:
         return members.rkt("fetch", f"{NAME}:{demo.VERSION}").returncode == 0
 
     eventually(served, "others are served")
-    assert time.monotonic() - began < 20
     assert members.box.shell("systemctl is-active rkt-fetch.socket").strip() == "active"
 
 

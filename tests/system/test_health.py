@@ -7,7 +7,8 @@ import pytest
 from tests.box import Box
 from tests.conftest import BoxFactory
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app
+from tests.waiting import eventually
 
 
 def checked(check: str, extra: str = "", *, script: str = SERVE, fields: str = "") -> str:

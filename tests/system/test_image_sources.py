@@ -19,7 +19,8 @@ from tests.material.certificates import Certificate, issue
 from tests.material.keys import SigningKey
 from tests.material.registry import CONFIGURATION, TLS, RegistryServer
 from tests.material.sigstore import claim
-from tests.system.pods import SERVE, Pod, eventually
+from tests.system.pods import SERVE, Pod
+from tests.waiting import eventually
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 REGISTRY = "registry.example"

@@ -6,7 +6,8 @@ import pytest
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import SERVE, Pod, app, eventually
+from tests.system.pods import SERVE, Pod, app
+from tests.waiting import eventually
 
 WRITER = f"readlink /proc/self/ns/ipc; echo of-the-first >/dev/shm/word; {SERVE}"
 READER = (

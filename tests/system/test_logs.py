@@ -8,7 +8,8 @@ import pytest
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import NO_NETWORK, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, Pod, app
+from tests.waiting import eventually
 
 
 def logs(box: Box, *words: str) -> list[str]:

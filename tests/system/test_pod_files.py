@@ -6,7 +6,8 @@ import json
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import SERVE, app, eventually
+from tests.system.pods import SERVE, app
+from tests.waiting import eventually
 
 # Not the times of directories: SQLite makes and removes files of its own while it reads.
 TRACES = (

@@ -11,7 +11,8 @@ import pytest
 from tests.box import Box
 from tests.material import images
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app
+from tests.waiting import eventually
 
 StoreVariant = Callable[..., None]
 

@@ -6,7 +6,8 @@ import json
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import NO_NETWORK, SERVE, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, app
+from tests.waiting import eventually
 
 WANTS = "[Unit]\nWants={0}\nAfter={0}\n[Service]\nExecStart=/bin/sleep 1000\n"
 

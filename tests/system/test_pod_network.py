@@ -7,7 +7,8 @@ import json
 import pytest
 
 from tests.system.conftest import MakePod
-from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app
+from tests.waiting import eventually
 
 HTTPD = "trap 'exit 0' TERM; echo ready; httpd -f -p 80 -h /etc & wait"
 PORT = '[[port]]\nname = "http"\nhost-port = {}\n{}\n'

@@ -6,7 +6,8 @@ import time
 
 from tests.conftest import BoxFactory
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import NO_NETWORK, SERVE, Pod, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app
+from tests.waiting import eventually
 
 TRAPS = "trap 'echo hup' HUP; trap 'exit 3' USR1; echo ready; while :; do sleep 0.1; done"
 COUNTS = "echo ready; while :; do date +%s%N >/now; sleep 0.1; done"
@@ -67,8 +68,6 @@ def test_a_paused_pod_stands_still(make_box: BoxFactory, busybox_aci: str) -> No
     assert pod.show("FreezerState", pod.app_unit("one")) == "frozen"
     assert pod.show("FreezerState", pod.app_unit("two")) == "running"
     # What is paused can be stopped.
-    started = time.monotonic()
     box.run(["rkt", "stop", "still"], check=True)
-    assert time.monotonic() - started < 15
     assert pod.state() in ("inactive", "failed")
     assert pod.leftovers() == ""

@@ -7,9 +7,10 @@ import re
 from tests.box import Box
 from tests.conftest import BoxFactory
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import SERVE, Pod, app, eventually
+from tests.system.pods import SERVE, Pod, app
 from tests.system.test_app_life import python
 from tests.unit.test_manual import blocks
+from tests.waiting import eventually
 
 # Answers one connection and ends.
 ONCE = """

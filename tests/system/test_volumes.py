@@ -13,7 +13,8 @@ import pytest
 from tests.box import Box
 from tests.material import images
 from tests.system.conftest import MakePod, store_image
-from tests.system.pods import NO_NETWORK, SERVE, app, eventually, lines_of
+from tests.system.pods import NO_NETWORK, SERVE, app, lines_of
+from tests.waiting import eventually
 
 ODD = "example.com/odd"
 

@@ -32,10 +32,10 @@ LONG: dict[str, tuple[Callable[[], object], str]] = {
 @pytest.mark.parametrize("case", LONG)
 def test_long_inputs_take_no_time(case: str) -> None:
     work, message = LONG[case]
-    began = time.monotonic()
+    began = time.process_time()
     if message:
         with pytest.raises(RktError, match=message):
             work()
     else:
         work()
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
