@@ -1,21 +1,44 @@
-"""``rkt stop``, ``rm`` and ``gc``."""
+"""``rkt start``, ``restart``, ``stop``, ``rm`` and ``gc``."""
 
 import contextlib
-import os
 import sys
 
-from rktsd.cli.arguments import none, pods, span
+from rktsd.cli.arguments import none, pods, positive_span, signal_number, span
 from rktsd.cli.context import Context, require_systemd
 from rktsd.cli.parse import Parsed
-from rktsd.errors import NotFound, RktError, SystemdError, UsageError
+from rktsd.errors import NotFound, RktError, UsageError
 from rktsd.pods import cache, query
-from rktsd.systemd.names import app_unit, pod_slice, pod_unit
 
 
 def stop(context: Context, parsed: Parsed) -> int:
     """Stop the units of pods; one that does not run is no error."""
     require_systemd()
-    return _each(context, parsed, lambda pod: _stop(context, pod, parsed.values.on("force")))
+    if parsed.values.on("force") and {"signal", "timeout"} & parsed.values.keys():
+        raise UsageError("--force kills at once: --signal and --timeout have no meaning with it")
+    return _each(context, parsed, lambda pod: _stop(context, pod, parsed))
+
+
+def start(context: Context, parsed: Parsed) -> int:
+    """Start pods that have a file, and those made before; one that runs is no error."""
+    require_systemd()
+    return _each(context, parsed, lambda pod: _start(context, pod, again=False))
+
+
+def restart(context: Context, parsed: Parsed) -> int:
+    """Stop pods that run, and start them."""
+    require_systemd()
+    return _each(context, parsed, lambda pod: _start(context, pod, again=True))
+
+
+def _start(context: Context, word: str, *, again: bool) -> None:
+    from rktsd.pods.kept import startable
+    from rktsd.pods.run import start as start_pod
+
+    pod = startable(context.paths, word, again=again)
+    start_pod(pod, context.paths, again=again)
+    # One that ended at once and was removed has nothing left to name.
+    with contextlib.suppress(NotFound):
+        sys.stdout.write(f'"{query.find(context.paths, pod).uuid}"\n')
 
 
 def _each(context: Context, parsed: Parsed, action: "Action") -> int:
@@ -34,15 +57,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rktsd.systemd.bus import Bus
-
     Action = Callable[[str], None]
 
 
-def _stop(context: Context, pod: str, force: bool) -> None:
-    from rktsd.pods.run import kill
-    from rktsd.systemd.bus import Bus
+def _stop(context: Context, pod: str, parsed: Parsed) -> None:
+    from rktsd.pods import stop as stopping
 
+    values = parsed.values
+    timeout, number = values.last("timeout"), values.last("signal")
     place = query.find(context.paths, pod)
     if place.uuid not in query.running(context.paths, [place]).pods:
         if place.stage != "run":
@@ -51,27 +73,14 @@ def _stop(context: Context, pod: str, force: bool) -> None:
             )
         context.note(f'pod "{place.uuid}" is already stopped')
         return
-    with Bus() as bus:
-        _let_go_on(bus, place.pod)
-        if force:
-            kill(bus, context.paths, place.pod)
-        try:
-            result = bus.wait(bus.stop(pod_unit(place.pod)))
-        except SystemdError as error:
-            hint = "only root may stop pods" if os.geteuid() else None
-            raise SystemdError(f"{pod_unit(place.pod)}: {error}", hint=hint) from error
-    if result != "done":
-        raise SystemdError(f'pod "{place.uuid}" could not be stopped: the job ended as {result}')
+    stopping.stop(
+        place,
+        context.paths,
+        force=values.on("force"),
+        signal=None if number is None else signal_number(number, "signal"),
+        timeout=None if timeout is None else positive_span(timeout, "timeout"),
+    )
     sys.stdout.write(f'"{place.uuid}"\n')
-
-
-def _let_go_on(bus: "Bus", pod: str) -> None:
-    """What is frozen cannot end (rkt pause)."""
-    for unit in (pod_slice(pod), *bus.active_states([app_unit(pod, "*")])):
-        with contextlib.suppress(SystemdError):
-            # Anybody may look; only who may thaw is to.
-            if bus.property(unit, "Unit", "FreezerState", "s") != b"running":
-                bus.thaw(unit)
 
 
 def rm(context: Context, parsed: Parsed) -> int:

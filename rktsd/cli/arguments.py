@@ -3,6 +3,10 @@
 from rktsd.cli.parse import Parsed, Values
 from rktsd.errors import BadInput, UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+
 FORMATS = ("json", "json-pretty")
 _UNITS = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
@@ -35,6 +39,26 @@ def span(text: str, flag: str) -> float:
     parts = re.findall(r"([0-9.]+)(ns|us|µs|ms|s|m|h)", found[2])
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     return -seconds if found[1] == "-" else seconds
+
+
+def positive_span(text: str, flag: str) -> float:
+    """The same, and not below 0."""
+    seconds = span(text, flag)
+    if seconds < 0:
+        raise UsageError(f'invalid argument "{text}" for --{flag}: below 0')
+    return seconds
+
+
+def signal_number(text: str, flag: str) -> "signal.Signals":
+    """A signal by its name, with or without SIG, or its number. Raises UsageError."""
+    import signal
+
+    try:
+        if text.isdigit():
+            return signal.Signals(int(text))
+        return signal.Signals[f"SIG{text.upper().removeprefix('SIG')}"]
+    except (KeyError, ValueError):
+        raise UsageError(f'--{flag}: "{text}" is not a signal') from None
 
 
 def read_uuid_file(path: str) -> str:

@@ -128,7 +128,13 @@ _STREAMS = tuple(
 _APPS = (
     _SIGNATURE,
     _app("exec", "PATH", "execute this; arguments after -- are appended"),
-    _app("name", "NAME", "name of the app (the last part of the image's)"),
+    Flag(
+        "name",
+        VALUE,
+        "NAME",
+        "name of the app (the last part of the image's); before the images, of the pod",
+        scope=BOTH,
+    ),
     _app("user", "USER", "user: a name, a number, or a file in the image that he owns"),
     _app("group", "GROUP", "group, in the same ways"),
     _app("supplementary-gids", "GID,...", "further groups"),
@@ -178,13 +184,23 @@ _APPS = (
 
 _UUID_FILE_SAVE = _value("uuid-file-save", "FILE", "write the UUID of the pod to FILE")
 
-RUN = (*_START, *_PREPARE, _UUID_FILE_SAVE, *_APPS)
-PREPARE = (Flag("quiet", help="print nothing but the UUID"), *_PREPARE, *_APPS)
-RUN_PREPARED = _START
+_REPLACE = Flag("replace", help="remove the pod that has the --name first, also when it runs")
+_DETACH = Flag("detach", help="start the pod, print its UUID, and leave it", short="d")
+_RM = Flag("rm", help="remove the pod when it has ended")
+
+RUN = (_DETACH, _RM, _REPLACE, *_START, *_PREPARE, _UUID_FILE_SAVE, *_APPS)
+PREPARE = (
+    Flag("quiet", help="print nothing but the UUID"),
+    _REPLACE,
+    *_PREPARE,
+    _UUID_FILE_SAVE,
+    *_APPS,
+)
 
 _FORMAT = _value("format", "json|json-pretty", "print JSON")
 _NO_LEGEND = Flag("no-legend", help="print no header")
 _UUID_FILE = _value("uuid-file", "FILE", "read the UUID from FILE")
+RUN_PREPARED = (_DETACH, _RM, _UUID_FILE, *_START)
 
 LIST = (Flag("full", help="whole UUIDs, image IDs and times"), _NO_LEGEND, _FORMAT)
 _WAIT = "BOOL|TIME"
@@ -198,9 +214,16 @@ _PRETTY = Flag("pretty-print", OPTIONAL, "BOOL", "indent the JSON (true)")
 CAT_MANIFEST = (_UUID_FILE, _PRETTY)
 _INSTANCE = _value("instance", "NAME", "read a template for POD@NAME (instance)")
 POD_CHECK = (_INSTANCE,)
+POD_DIFF = (_UUID_FILE,)
 POD_SHOW = (_INSTANCE, _PRETTY)
 POD_UNITS = (_INSTANCE, _FORMAT)
-STOP = (Flag("force", help="kill the apps at once"), _UUID_FILE)
+START = (_UUID_FILE,)
+STOP = (
+    Flag("force", help="kill the apps at once"),
+    _value("timeout", "TIME", "kill what has not ended by then (what the apps ask for)", short="t"),
+    _value("signal", "SIGNAL", "ask the apps with this signal first", short="s"),
+    _UUID_FILE,
+)
 RM = (_UUID_FILE,)
 GC = (
     _value("grace-period", "TIME", "keep ended pods for TIME after they were marked (30m)"),

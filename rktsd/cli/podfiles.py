@@ -1,10 +1,10 @@
-"""``rkt pod check``, ``show`` and ``units``: pod files looked at, and nothing changed."""
+"""``rkt pod check``, ``show``, ``units`` and ``diff``: pod files looked at, nothing changed."""
 
 import sys
 
 from rktsd.cli import table
-from rktsd.cli.arguments import output_format
-from rktsd.cli.context import Context
+from rktsd.cli.arguments import one_pod, output_format
+from rktsd.cli.context import Context, one_line
 from rktsd.cli.parse import Parsed
 from rktsd.errors import RktError, UsageError
 from rktsd.pods import rehearse
@@ -53,6 +53,16 @@ def units(context: Context, parsed: Parsed) -> int:
 
     sys.stdout.write(render(compiled["plan"]))
     return 0
+
+
+def diff(context: Context, parsed: Parsed) -> int:
+    """What changed in the pod file since the start of the pod; exits as diff(1) does."""
+    from rktsd.pods import query, stale
+
+    place = query.find(context.paths, one_pod(parsed))
+    lines = stale.difference(context.paths, place)
+    sys.stdout.writelines(f"{one_line(line)}\n" for line in lines)
+    return 1 if lines else 0
 
 
 def _checked(context: Context, parsed: Parsed) -> PodFile:

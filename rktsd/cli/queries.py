@@ -145,6 +145,8 @@ def status(context: Context, parsed: Parsed) -> int:
         # rkt's own exit status for this one.
         context.fail(error)
         return 1
+    from rktsd.pods import stale
+
     style = output_format(parsed.values)
     place = query.find(context.paths, pod)
     found = _status(context, place.uuid)
@@ -152,10 +154,13 @@ def status(context: Context, parsed: Parsed) -> int:
         given = parsed.values.last(flag)
         if given is not None:
             found = _await(context, found, reached, patience=_patience(given, flag))
+    file = stale.pod_file(context.paths, found.place)
     if style is not None:
-        sys.stdout.write(table.as_json(pod_json(found), style))
+        told = {} if file is None else {"pod_file": file}
+        sys.stdout.write(table.as_json(pod_json(found) | told, style))
     else:
-        sys.stdout.writelines(f"{line}\n" for line in _lines(context, found))
+        told_lines = [] if file is None else [f"pod-file={file}"]
+        sys.stdout.writelines(f"{line}\n" for line in (*_lines(context, found), *told_lines))
     return 0
 
 

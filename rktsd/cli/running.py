@@ -3,16 +3,22 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from functools import partial
 
+from rktsd.appc.names import check_pod_name
 from rktsd.cli import compose
 from rktsd.cli.arguments import one_pod
 from rktsd.cli.context import Context, require_systemd, silence
 from rktsd.cli.parse import Parsed
-from rktsd.errors import BadInput, RktError, StoreError
-from rktsd.host.files import write_atomic
-from rktsd.pods import directories, prepared
+from rktsd.errors import BadInput, RktError, StoreError, UsageError
+from rktsd.host.files import write, write_atomic
+from rktsd.paths import Paths
+from rktsd.pods import directories, kept, prepared, query
 from rktsd.pods import spec as specs
 from rktsd.store.store import Store
+
+_BEFORE = "before the images --name is that of the pod"
 
 
 def run(context: Context, parsed: Parsed) -> int:
@@ -23,7 +29,7 @@ def run(context: Context, parsed: Parsed) -> int:
     _save_uuid(parsed, uuid)
     try:
         _prepare(context, parsed, uuid)
-        return _run(context, uuid)
+        return _carry_out(context, parsed, uuid, _name(parsed) or uuid)
     finally:
         _discard(context, uuid)
 
@@ -36,13 +42,43 @@ def _discard(context: Context, uuid: str) -> None:
         remove_tree(
             directories.move(context.paths, uuid, directories.PREPARED, directories.GARBAGE)
         )
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{context.paths.run}/data/{uuid}")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{context.paths.run}/data/{uuid}")
+
+
+@contextlib.contextmanager
+def _held(context: Context, uuid: str) -> Iterator[None]:
+    """A pod that is removed when it has ended is there until we have read how it did (pod-reap)."""
+    from rktsd.host.files import locked
+    from rktsd.store.tree import remove_tree
+
+    prepared_there = directories.stage_directory(context.paths, directories.PREPARED, uuid)
+    mark = f"{prepared_there}/{kept.REMOVE}"
+    if not os.path.exists(mark):
+        yield
+        return
+    with locked(mark, shared=True):
+        yield
+        found = directories.find(context.paths, uuid)
+        if found is not None and found[0] == directories.GARBAGE:
+            with contextlib.suppress(OSError, RktError):
+                remove_tree(found[1])
+
+
+def _name(parsed: Parsed) -> str | None:
+    """The name that the pod is given."""
+    name = parsed.values.last("name")
+    if name is None:
+        if parsed.values.on("replace"):
+            raise UsageError("--replace is about the pod that has the --name", hint=_BEFORE)
+        return None
+    return check_pod_name(name, "--name")
 
 
 def prepare(context: Context, parsed: Parsed) -> int:
     """Prepare a pod and print its UUID."""
     uuid = directories.new_uuid()
+    _save_uuid(parsed, uuid)
     if parsed.values.on("quiet"):
         with open(os.devnull, "w") as silence, contextlib.redirect_stderr(silence):
             _prepare(context, parsed, uuid)
@@ -55,19 +91,53 @@ def prepare(context: Context, parsed: Parsed) -> int:
 def run_prepared(context: Context, parsed: Parsed) -> int:
     """Run a pod that ``prepare`` made, with what the flags say of its network."""
     require_systemd()
-    uuid = directories.match(context.paths, one_pod(parsed).lower())
-    found = directories.find(context.paths, uuid)
-    if found is None or found[0] != directories.PREPARED:
-        raise BadInput(f'pod "{uuid}" is not prepared')
-    _change_options(context, parsed, found[1])
-    return _run(context, uuid)
+    place = query.find(context.paths, one_pod(parsed))
+    if place.stage != directories.PREPARED:
+        raise BadInput(f'pod "{place.uuid}" is not prepared')
+    _change_options(context, parsed, place.directory)
+    if parsed.values.on("rm"):
+        write(f"{place.directory}/{kept.REMOVE}", "")
+    return _carry_out(context, parsed, place.uuid, place.pod)
+
+
+def _carry_out(context: Context, parsed: Parsed, uuid: str, pod: str) -> int:
+    """Run a prepared pod in the foreground, or start it."""
+    if not parsed.values.on("detach"):
+        with _held(context, uuid):
+            return _run(context, uuid, pod)
+    from rktsd.pods.run import start
+
+    start(pod, context.paths)
+    sys.stdout.write(f"{uuid}\n")
+    return 0
 
 
 def _prepare(context: Context, parsed: Parsed, uuid: str) -> None:
+    name = _name(parsed)
     with Store.open(context.paths.store, create=True) as store:
         spec = compose.spec(context, parsed, store)
-        for line in prepared.prepare(spec, context.paths, uuid=uuid):
-            context.note(f"not applied: {line}")
+        unapplied = prepared.prepare(
+            spec,
+            context.paths,
+            uuid=uuid,
+            name=name,
+            replace=partial(_replace, context.paths) if parsed.values.on("replace") else None,
+            remove=parsed.values.on("rm"),
+        )
+    for line in unapplied:
+        context.note(f"not applied: {line}")
+
+
+def _replace(paths: Paths, place: query.Place) -> None:
+    """Stop and remove the pod that has the name which another one is to have."""
+    from rktsd.pods.remove import remove
+    from rktsd.pods.stop import stop
+
+    if place.uuid in query.running(paths, [place]).pods:
+        stop(place, paths)
+    # One that is removed at its end is gone now.
+    if os.path.isdir(place.directory):
+        remove(paths, place, live=query.running(paths, [place]))
 
 
 def _save_uuid(parsed: Parsed, uuid: str) -> None:
@@ -88,11 +158,11 @@ def _change_options(context: Context, parsed: Parsed, directory: str) -> None:
         write_atomic(f"{directory}/options", dumps(options.to_json()), mode=0o640)
 
 
-def _run(context: Context, uuid: str) -> int:
+def _run(context: Context, uuid: str, pod: str) -> int:
     from rktsd.pods.run import run as run_pod
 
     sys.stdout.flush()
-    return run_pod(uuid, context.paths, write=_write)
+    return run_pod(uuid, context.paths, pod=pod, write=_write)
 
 
 def _write(data: bytes) -> bool:

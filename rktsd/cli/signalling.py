@@ -4,10 +4,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 
-from rktsd.cli.arguments import pods
+from rktsd.cli.arguments import pods, signal_number
 from rktsd.cli.context import Context, require_systemd
 from rktsd.cli.parse import Parsed
-from rktsd.errors import NotFound, RktError, SystemdError, Unsupported, UsageError
+from rktsd.errors import NotFound, RktError, SystemdError, Unsupported
 from rktsd.pods import processes, query
 from rktsd.pods.query import Place
 from rktsd.systemd.bus import Bus
@@ -18,7 +18,7 @@ _UNIFIED = "/sys/fs/cgroup/cgroup.controllers"
 
 def kill(context: Context, parsed: Parsed) -> int:
     """Send a signal to the first processes of apps."""
-    number = _signal(parsed.values.last("signal") or "KILL")
+    number = signal_number(parsed.values.last("signal") or "KILL", "signal")
 
     def send(bus: Bus, place: Place) -> None:
         apps = _apps(parsed, bus, place)
@@ -55,15 +55,6 @@ def _each(context: Context, parsed: Parsed, action: Callable[[Bus, Place], None]
                 continue
             sys.stdout.write(f'"{place.uuid}"\n')
     return status
-
-
-def _signal(text: str) -> signal.Signals:
-    try:
-        if text.isdigit():
-            return signal.Signals(int(text))
-        return signal.Signals[f"SIG{text.upper().removeprefix('SIG')}"]
-    except (KeyError, ValueError):
-        raise UsageError(f'--signal: "{text}" is not a signal') from None
 
 
 def _apps(parsed: Parsed, bus: Bus, place: Place) -> list[str]:

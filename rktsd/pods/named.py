@@ -42,6 +42,7 @@ def compile_named(pod: str, paths: Paths, *, report: Callable[[str], None]) -> C
     directory = directories.stage_directory(paths, directories.RUN, uuid)
     with locked(paths.store, shared=True):
         compiled = compile_pod(spec, pod=pod, uuid=uuid, directory=directory, paths=paths)
+        compiled["files"][podfile.COPY] = file.text.decode()
         # What was found before the store changed may not be what would be found now.
         devices = any(_is_device(source) for _, source in compiled["host_volumes"])
         unchanged = generation == cache.store_generation(paths)

@@ -37,6 +37,9 @@ from rktsd.pods.overrides import overrides_at
 from rktsd.pods.translate import check_contradictions, translated
 from rktsd.pods.volumekinds import VolumeKind, volume_at
 
+COPY = "pod-file"
+"""The file in the directory of a run that has the pod file as it was then."""
+
 _POD_KEYS = (
     "description", "documentation", "network", "hostname", "dns", "dns-search", "dns-options",
     "dns-domain", "hosts", "on-app-failure", "pull-policy", "insecure", "strict", "memory", "cpu",

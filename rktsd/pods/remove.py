@@ -16,6 +16,7 @@ from rktsd.errors import BadInput, RktError, StoreError, SystemdError
 from rktsd.host.files import locked
 from rktsd.pods import directories, names, query, runs, usage
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
+from rktsd.pods.kept import is_kept
 from rktsd.pods.query import Live, Place
 from rktsd.systemd.names import pod_unit
 
@@ -97,12 +98,17 @@ def _attempt(problems: list[RktError], action: Callable[[], object]) -> None:
 def _target(place: Place, live: Live, ages: Ages, *, mark_only: bool) -> str | None:
     """Where a pod goes now, if anywhere."""
     if place.stage == RUN and place.uuid not in live.pods:
-        return EXITED_GARBAGE
+        return None if is_kept(place) else EXITED_GARBAGE
     if place.stage == PREPARE:
         return GARBAGE
     if place.stage == EMBRYO and _age(place.directory) > _EMBRYO_AGE:
         return GARBAGE
-    if place.stage == PREPARED and not mark_only and _age(place.directory) >= ages.prepared:
+    if (
+        place.stage == PREPARED
+        and not mark_only
+        and not is_kept(place)
+        and _age(place.directory) >= ages.prepared
+    ):
         return GARBAGE
     return None
 
@@ -158,25 +164,27 @@ def _delete(paths: Paths, place: Place) -> None:
     """Remove a pod's directory for good, or wait until whoever is at it has done so."""
     from rktsd.store.tree import remove_tree
 
+    own = place.name is None or is_kept(place)
     try:
         with locked(place.directory):
             remove_tree(place.directory)
     except FileNotFoundError:
         return
-    with contextlib.suppress(OSError):
-        os.unlink(f"{paths.run}/data/{place.uuid}")
-    _forget_unit(place)
+    if own:
+        with contextlib.suppress(OSError):
+            os.unlink(f"{paths.run}/data/{place.pod}")
+        _forget_unit(place)
 
 
 def _forget_unit(place: Place) -> None:
-    """A pod without a name leaves no failed unit behind."""
-    if place.name is not None or not os.path.isdir("/run/systemd/system"):
+    """A pod that is gone for good leaves no failed unit behind; that of a pod file comes again."""
+    if not os.path.isdir("/run/systemd/system"):
         return
     from rktsd.pods.run import reset_failed
     from rktsd.systemd.bus import Bus
 
     with contextlib.suppress(SystemdError), Bus() as bus:
-        reset_failed(bus, pod_unit(place.uuid))
+        reset_failed(bus, pod_unit(place.pod))
 
 
 def _reap_leftovers(paths: Paths, problems: list[RktError]) -> None:

@@ -75,33 +75,53 @@ def _caught(interrupts: Interrupts) -> Iterator[None]:
         interrupts.close()
 
 
-def keep_directories(paths: Paths, uuid: str) -> None:
+def keep_directories(paths: Paths, pod: str) -> None:
     """Leave word where a pod lies for the unit that starts it. Raises StoreError."""
     from rktsd.paths import Paths as Default
 
     usual = Default()
-    if (paths.data, paths.local_config) == (usual.data, usual.local_config):
-        return
     directory = f"{paths.run}/data"
+    if (paths.data, paths.local_config) == (usual.data, usual.local_config):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{directory}/{pod}")
+        return
     try:
         os.makedirs(directory, 0o755, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make {directory}: {error.strerror}") from error
-    write_atomic(f"{directory}/{uuid}", f"{paths.data}\n{paths.local_config}\n", durable=False)
+    write_atomic(f"{directory}/{pod}", f"{paths.data}\n{paths.local_config}\n", durable=False)
 
 
-def run(uuid: str, paths: Paths, *, write: Callable[[bytes], bool]) -> int:
+def start(pod: str, paths: Paths, *, again: bool = False) -> None:
+    """Start ``pod``, with ``again`` also when it runs, and return when its apps are started.
+
+    Raises SystemdError with the reason when it did not start.
+    """
+    unit = pod_unit(pod)
+    since = time.time()
+    keep_directories(paths, pod)
+    with Bus() as bus:
+        try:
+            result = bus.wait(bus.restart(unit) if again else bus.start(unit))
+        except SystemdError as error:
+            hint = "only root may start pods" if os.geteuid() else None
+            raise SystemdError(f"{unit}: {error}", hint=hint) from error
+    if result != "done":
+        raise SystemdError(_reason(unit, since))
+
+
+def run(uuid: str, paths: Paths, *, pod: str, write: Callable[[bytes], bool]) -> int:
     """Start the prepared pod ``uuid`` and wait for its end. Returns the exit status of its app.
 
-    With several apps it is that of the one that failed first (rkt). ``write`` gets what the apps
-    print; when it says False, nobody reads any more and the pod is stopped, as at SIGINT, SIGTERM
-    and SIGHUP; the second such signal kills. A pod that a signal stopped before it was started has
-    the status of that signal. Raises SystemdError with the reason when the pod did not start, and
-    StoreError when nobody can tell how an app ended.
+    ``pod`` is what systemd knows it by. With several apps it is that of the one that failed first
+    (rkt). ``write`` gets what the apps print; when it says False, nobody reads any more and the pod
+    is stopped, as at SIGINT, SIGTERM and SIGHUP; the second such signal kills. A pod that a signal
+    stopped before it was started has the status of that signal. Raises SystemdError with the reason
+    when the pod did not start, and StoreError when nobody can tell how an app ended.
     """
-    unit = pod_unit(uuid)
+    unit = pod_unit(pod)
     since = time.time()
-    keep_directories(paths, uuid)
+    keep_directories(paths, pod)
     interrupts = Interrupts()
 
     def show(data: bytes) -> None:
@@ -114,9 +134,10 @@ def run(uuid: str, paths: Paths, *, write: Callable[[bytes], bool]) -> int:
         Follower(matches, show) as follower,
         Bus(hold_back=_SIGNALS) as bus,
     ):
-        result = _wait(bus, uuid, bus.start(unit), paths=paths, interrupts=interrupts)
+        result = _wait(bus, pod, bus.start(unit), paths=paths, interrupts=interrupts)
         follower.finish()
-        reset_failed(bus, unit)
+        if pod == uuid:
+            reset_failed(bus, unit)
     status = _exit_status(paths, uuid)
     if result != "done" and not status:
         if interrupts.first:
@@ -125,9 +146,9 @@ def run(uuid: str, paths: Paths, *, write: Callable[[bytes], bool]) -> int:
     return status or 0
 
 
-def _wait(bus: Bus, uuid: str, job: bytes, *, paths: Paths, interrupts: Interrupts) -> str:
+def _wait(bus: Bus, pod: str, job: bytes, *, paths: Paths, interrupts: Interrupts) -> str:
     """Until the start is over and the unit is at rest. Returns how the start ended."""
-    unit, result, seen = pod_unit(uuid), "", 0
+    unit, result, seen = pod_unit(pod), "", 0
     while True:
         result = result or bus.wait(job, 0)
         if result and bus.active_states([unit]).get(unit) not in _LIVE:
@@ -135,7 +156,7 @@ def _wait(bus: Bus, uuid: str, job: bytes, *, paths: Paths, interrupts: Interrup
         if interrupts.count > seen:
             interrupts.clear()
             if seen:
-                kill(bus, paths, uuid)
+                kill(bus, paths, pod)
             else:
                 bus.stop(unit)
             seen += 1

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 
-from rktsd.errors import RktError, StoreError
+from rktsd.errors import NotFound, RktError, StoreError
 from rktsd.host.files import locked, read_limited, write, write_atomic
 from rktsd.paths import LIBEXEC, Paths
 from rktsd.pods import cache, directories, runs
@@ -55,10 +55,10 @@ def start(pod: str, paths: Paths) -> None:
         run_directory = paths.pod_run(pod)
         if os.path.isdir(run_directory):
             _reap_leftovers(pod, run_directory)
+        paths = _paths(pod, paths)
         if looks_like_uuid(pod):
             from rktsd.pods.prepared import compile_prepared
 
-            paths = _paths(pod, paths)
             compiled = compile_prepared(pod, paths)
         else:
             compiled = _named(pod, paths)
@@ -82,8 +82,17 @@ def start(pod: str, paths: Paths) -> None:
 
 
 def _named(pod: str, paths: Paths) -> Compiled:
-    """A new run of a named pod, from the last compiled form or compiled anew."""
-    file = find_pod_file(paths, pod)
+    """A new run of a named pod, from the last compiled form or compiled anew; or the same pod
+    again, where one was given the name on a command line."""
+    try:
+        file = find_pod_file(paths, pod)
+    except NotFound:
+        from rktsd.pods.prepared import compile_kept
+
+        kept = compile_kept(pod, paths)
+        if kept is None:
+            raise
+        return kept
     text = read_limited(file, MAX_POD_FILE)
     with contextlib.suppress(FileNotFoundError), locked(paths.store, shared=True):
         uuid = directories.new_uuid()
@@ -103,10 +112,10 @@ def _reap_leftovers(pod: str, run_directory: str) -> None:
         raise StoreError(f"pod {pod}: what is left of an earlier run cannot be removed")
 
 
-def _paths(uuid: str, paths: Paths) -> Paths:
+def _paths(pod: str, paths: Paths) -> Paths:
     """The directories with which ``rkt`` started a pod, where they are not the usual ones."""
     try:
-        with open(f"{paths.run}/data/{uuid}") as file:
+        with open(f"{paths.run}/data/{pod}") as file:
             data, local_config = file.read().splitlines()
     except FileNotFoundError:
         return paths

@@ -75,6 +75,7 @@ def page_of(command: str) -> str:
         "pause": "kill",
         "unpause": "kill",
         "top": "stats",
+        "restart": "start",
     }
     name = same.get(command, command.partition(" ")[0])
     return f"rkt-{name}.1.rst"

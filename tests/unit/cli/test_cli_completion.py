@@ -24,7 +24,7 @@ def paths(tmp_path: Path) -> Paths:
 
 
 OFFERS = {
-    "sta": ["stats", "status"],
+    "sta": ["start", "stats", "status"],
     "image in": ["inspect"],
     "image verify --fe": ["--fetch"],
     "help imp": [],

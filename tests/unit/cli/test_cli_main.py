@@ -101,7 +101,7 @@ def test_version_of_appc_is_the_one_that_manifests_get() -> None:
     [
         (["frobnicate"], 'rkt: unknown command "frobnicate" (see "rkt help")'),
         (["lsit"], 'rkt: unknown command "lsit" (did you mean list?)'),
-        (["r"], 'rkt: ambiguous command "r": rm, run, run-prepared'),
+        (["r"], 'rkt: ambiguous command "r": restart, rm, run, run-prepared'),
         (["image", "x"], 'rkt: unknown command "image x" (see "rkt help")'),
         (["--colour", "list"], "rkt: unknown flag: --colour"),
         (["list", "--colour"], "list: unknown flag: --colour"),
