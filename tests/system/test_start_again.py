@@ -8,8 +8,9 @@ import pytest
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import NO_NETWORK, SERVE, app, eventually
+from tests.system.pods import NO_NETWORK, SERVE, app
 from tests.system.test_cli import IMAGE, UUID, cli, good, lines, prepare, rkt, states
+from tests.waiting import eventually
 
 __all__ = ["cli"]
 
