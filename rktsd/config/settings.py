@@ -35,6 +35,15 @@ class RunSettings:
     image_privileges: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkSettings:
+    """``forward``: whether pods get through hosts that drop what they forward;
+    ``plugin_directories`` hold CNI plugins beside the usual ones."""
+
+    forward: bool = True
+    plugin_directories: tuple[str, ...] = ()
+
+
 def _time(place: Cursor) -> float:
     value = place.value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86400:
@@ -52,6 +61,13 @@ def _size(place: Cursor) -> int:
     return place.integer(1, _HUGE, what="a number of bytes")
 
 
+def _directory(place: Cursor) -> str:
+    # It becomes a part of a list that colons separate.
+    if not place.filled().startswith("/") or ":" in place.filled():
+        raise place.wrong("an absolute path without colons")
+    return place.filled()
+
+
 FETCH: Mapping[str, Callable[[Cursor], object]] = {
     "simple-discovery": Cursor.boolean,
     "retries": lambda place: place.integer(0, 100),
@@ -67,7 +83,11 @@ FETCH: Mapping[str, Callable[[Cursor], object]] = {
 }
 
 RUN: Mapping[str, Callable[[Cursor], object]] = {"image-privileges": Cursor.boolean}
-_TABLES = {"fetch": FETCH, "run": RUN}
+NETWORK: Mapping[str, Callable[[Cursor], object]] = {
+    "forward": Cursor.boolean,
+    "plugin-directories": lambda place: tuple(_directory(each) for each in place.elements()),
+}
+_TABLES = {"fetch": FETCH, "run": RUN, "network": NETWORK}
 
 
 def read_settings(directories: Sequence[str]) -> Settings:
@@ -83,13 +103,18 @@ def read_run_settings(directories: Sequence[str]) -> RunSettings:
     return RunSettings(**_read(directories, "run"))  # type: ignore[arg-type]  # as _TABLES has them
 
 
+def read_network_settings(directories: Sequence[str]) -> NetworkSettings:
+    """As ``read_settings``, of the table ``[network]``."""
+    return NetworkSettings(**_read(directories, "network"))  # type: ignore[arg-type]  # as above
+
+
 def _read(directories: Sequence[str], wanted: str) -> dict[str, object]:
     """The settings of one table by the names of their fields; every file is checked wholly."""
     found: dict[str, object] = {}
     for document in toml_files(directories, NAME):
         for name, table in document.members():
             if name not in _TABLES:
-                raise table.problem("unknown table", hint="there are [fetch] and [run]")
+                raise table.problem("unknown table", hint="there are [fetch], [network] and [run]")
             for key, place in table.members():
                 if key not in _TABLES[name]:
                     raise place.problem("unknown setting")

@@ -56,21 +56,26 @@ def delete(
         raise first
 
 
-def check_programs(network: NetworkConfig) -> None:
-    """Check that all programs which ``network`` needs are there. Raises NetworkError."""
+def check_programs(network: NetworkConfig, *, rules: bool = False) -> None:
+    """Check that all programs which ``network`` needs are there. Raises NetworkError.
+
+    ``rules``: also what makes rules of ours.
+    """
     for plugin in network.plugins:
         _find(network, str(plugin["type"]))
         ipam = plugin.get("ipam")
         if isinstance(ipam, Mapping) and ipam:
             _find(network, str(ipam["type"]))
         if plugin.get("ipMasq") or plugin["type"] == "portmap":
-            need = "iptables"
-            if not find_program(need):
-                raise NetworkError(
-                    f"network {network.name!r}: plugin {plugin['type']} needs the program {need},"
-                    " which is not installed",
-                    hint=f"apt install {need}",
-                )
+            _need_iptables(f"network {network.name!r}: plugin {plugin['type']}")
+    if rules:
+        _need_iptables(f"network {network.name!r}")
+
+
+def _need_iptables(who: str) -> None:
+    if not find_program("iptables"):
+        message = f"{who} needs the program iptables, which is not installed"
+        raise NetworkError(message, hint="apt install iptables")
 
 
 def find_program(name: str) -> str | None:

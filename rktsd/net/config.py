@@ -1,5 +1,7 @@
 """Networks by name: rkt's built-in ones and the administrator's CNI configuration files."""
 
+import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -20,7 +22,8 @@ class NetworkConfig(NamedTuple):
     """A network to join: a chain of CNI plugins, the first makes the interface.
 
     ``plugins`` are the objects of a conflist's "plugins", ``args`` is CNI_ARGS ("K=V;K=V"),
-    ``plugin_path`` lists the directories to find plugin programs in.
+    ``plugin_path`` lists the directories to find plugin programs in. ``masquerade``: the host gives
+    its own addresses to what leaves the network, by rules of ours.
     """
 
     name: str
@@ -28,13 +31,15 @@ class NetworkConfig(NamedTuple):
     plugins: tuple[Plugin, ...]
     args: str
     plugin_path: tuple[str, ...]
+    masquerade: bool = False
 
 
 def networks(paths: Paths, wanted: Sequence[str]) -> list[NetworkConfig]:
     """The networks that ``wanted`` (the values of --net, split at commas) names, in load order.
 
     Load order is that of rkt: files of net.d by file name, then the built-in networks; a file's
-    network replaces the built-in one of the same name. Empty means ``default``; ``none`` and
+    network replaces the built-in one of the same name, and that of a file in an earlier one of the
+    configuration directories. Empty means ``default``; ``none`` and
     ``host`` need no network. Raises UsageError for values that contradict each other, BadInput
     for a bad file, NotFound for a name that nothing defines.
     """
@@ -110,14 +115,16 @@ def builtin(paths: Paths) -> list[NetworkConfig]:
         }
         if name == "default":
             ipam["routes"] = [{"dst": route} for route in routes]
-        plugin = {"type": "ptp", "ipMasq": name == "default", "ipam": ipam}
-        found.append(_config(paths, name, VERSION, [plugin]))
+        # Not the plugin's ipMasq: it would run ten programs for what one script does.
+        config = _config(paths, name, VERSION, [{"type": "ptp", "ipam": ipam}])
+        found.append(config._replace(masquerade=name == "default"))
     return found
 
 
 def _config(paths: Paths, name: str, version: str, plugins: Sequence[Plugin]) -> NetworkConfig:
     plugin_path = (
-        f"{paths.local_config}/net.d",
+        *reversed(_directories(paths)),
+        *settings(paths).plugin_directories,
         f"{paths.system_config}/plugins/net",
         "/usr/lib/cni",
         "/opt/cni/bin",
@@ -134,23 +141,55 @@ def _volatile(plugin: Plugin, data_dir: str) -> Plugin:
     return {**plugin, "ipam": {**ipam, "dataDir": data_dir}}
 
 
-def _known(paths: Paths) -> dict[str, NetworkConfig]:
-    import os
+class Settings(NamedTuple):
+    """What rktsd.toml says of networks (``config.settings.NetworkSettings``)."""
 
-    directory = f"{paths.local_config}/net.d"
-    try:
-        files = sorted(f for f in os.listdir(directory) if f.endswith((".conf", ".conflist")))
-    except FileNotFoundError:
-        files = []
+    forward: bool = True
+    plugin_directories: tuple[str, ...] = ()
+
+
+def settings(paths: Paths) -> Settings:
+    """The table [network] of rktsd.toml. Raises BadInput, StoreError.
+
+    Only a file that may have one is parsed: a start of a pod waits for this.
+    """
+    for directory in paths.config_dirs():
+        with contextlib.suppress(OSError), open(f"{directory}/rktsd.toml", "rb") as file:
+            if b"network" in file.read(LIMIT):
+                break
+    else:
+        return Settings()
+    from rktsd.config.settings import read_network_settings
+
+    found = read_network_settings(paths.config_dirs())
+    return Settings(found.forward, found.plugin_directories)
+
+
+def _directories(paths: Paths) -> list[str]:
+    return [f"{directory}/net.d" for directory in paths.config_dirs()]
+
+
+def _known(paths: Paths) -> dict[str, NetworkConfig]:
+    """All networks by name, in load order.
+
+    A file masks one of the same name in an earlier directory, a network another one's.
+    """
+    files: dict[str, str] = {}
+    for directory in _directories(paths):
+        with contextlib.suppress(FileNotFoundError):
+            files |= dict.fromkeys(os.listdir(directory), directory)
     known: dict[str, NetworkConfig] = {}
     sources: dict[str, str] = {}
-    for file in files:
-        path = f"{directory}/{file}"
+    for file in sorted(name for name in files if name.endswith((".conf", ".conflist"))):
+        path = f"{files[file]}/{file}"
         network = _read(paths, path)
-        if network.name in known:
-            raise BadInput(
-                f"{path}: name: {network.name!r} is also that of {sources[network.name]}"
-            )
+        other = sources.get(network.name)
+        if other is not None:
+            order = [_directories(paths).index(os.path.dirname(each)) for each in (other, path)]
+            if order[0] == order[1]:
+                raise BadInput(f"{path}: name: {network.name!r} is also that of {other}")
+            if order[0] > order[1]:
+                continue
         known[network.name] = network
         sources[network.name] = path
     for network in builtin(paths):

@@ -3,15 +3,15 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rktsd.errors import NetworkError, RktError
 from rktsd.host.files import locked
-from rktsd.net import ipv6
+from rktsd.net import ipv6, openings
 from rktsd.net import namespace as netns
 from rktsd.net.config import NetworkConfig, valid_name
 from rktsd.net.ports import PortMapping, check_conflicts
-from rktsd.net.state import Joined, Result, State, forget, load, save
+from rktsd.net.state import Joined, State, addresses, forget, ips, load, save
 from rktsd.paths import RUN
 
 PORTS = f"{RUN}/ports"
@@ -22,13 +22,6 @@ BURST_TIME = 0.1
 LEAST_BURST = 8 * 64 * 1024
 # The plugin's own limit: the kernel counts bytes in 32 bits.
 MOST_BURST = 8 * (2**32 - 1)
-PORTMAP: dict[str, object] = {
-    "type": "portmap",
-    "snat": True,
-    # The kernel leads nothing from ::1 out of the host: let it refuse rather than wait.
-    "conditionsV6": ["!", "-d", "::1"],
-    "capabilities": {"portMappings": True},
-}
 
 
 class Attachment(NamedTuple):
@@ -62,6 +55,7 @@ def set_up(
     ports: Sequence[PortMapping] = (),
     ports_dir: str = PORTS,
     bandwidth: int | None = None,
+    forward: bool = True,
     called: Callable[[str], str] = str,
 ) -> list[Attachment]:
     """Make the network namespace at path ``namespace``, join ``networks``, publish ``ports``.
@@ -69,9 +63,9 @@ def set_up(
     No networks: just ``lo``. ``state_dir`` is made; what will be done is in it before it is done,
     so that ``tear_down(state_dir)`` undoes it whatever happens. Ports go to the first network that
     masquerades, else to the last (rkt's rule). ``called`` tells how the user knows whoever has a
-    state directory. ``bandwidth`` bounds every interface, in bytes a second for each direction.
-    Raises BadInput for bad ports and NetworkError for
-    the rest; then nothing is left.
+    state directory. ``bandwidth`` bounds every interface, in bytes a second for each direction;
+    ``forward`` lets the pod through where the host drops what it forwards. Raises BadInput for bad
+    ports and NetworkError for the rest; then nothing is left.
     """
     check_conflicts(ports)
     if ports and not networks:
@@ -96,6 +90,7 @@ def set_up(
             for each in joining:
                 state = _join(state_dir, state, each, lock)
             _check_families(state)
+            state = openings.open_up(state_dir, state, forward=forward, lock=lock)
         except BaseException:
             # The reason of the failure counts; what cannot be undone stays on record for later.
             with contextlib.suppress(RktError, OSError):
@@ -121,21 +116,21 @@ def attachments(state_dir: str) -> list[Attachment]:
 
 
 def _chains(networks: Sequence[NetworkConfig], ports: Sequence[PortMapping]) -> list[Joined]:
-    """What to join: eth0, eth1, …, with a plugin that publishes ports where they go."""
+    """What to join: eth0, eth1, …, with the ports where they go."""
     from rktsd.net import cni
 
-    masqueraded = (i for i, net in enumerate(networks) if any(p.get("ipMasq") for p in net.plugins))
+    masqueraded = (index for index, network in enumerate(networks) if _masquerades(network))
     target = next(masqueraded, len(networks) - 1) if ports else -1
     joining = []
     for index, network in enumerate(networks):
-        chain = network
-        publishes = any(_publishes(plugin) for plugin in network.plugins)
-        if index == target and not publishes:
-            chain = network._replace(plugins=(*network.plugins, PORTMAP))
-        cni.check_programs(chain)
         mappings = tuple(ports) if index == target else ()
-        joining.append(Joined(chain, f"eth{index}", mappings, None))
+        cni.check_programs(network, rules=network.masquerade or bool(mappings))
+        joining.append(Joined(network, f"eth{index}", mappings, None))
     return joining
+
+
+def _masquerades(network: NetworkConfig) -> bool:
+    return network.masquerade or any(plugin.get("ipMasq") for plugin in network.plugins)
 
 
 def _bounded(network: NetworkConfig, bandwidth: int | None) -> NetworkConfig:
@@ -148,10 +143,6 @@ def _bounded(network: NetworkConfig, bandwidth: int | None) -> NetworkConfig:
     for way in ("ingress", "egress"):
         plugin |= {f"{way}Rate": rate, f"{way}Burst": burst}
     return network._replace(plugins=(*network.plugins, plugin))
-
-
-def _publishes(plugin: Any) -> bool:
-    return bool((plugin.get("capabilities") or {}).get("portMappings"))
 
 
 def _join(state_dir: str, state: State, joining: Joined, lock: int) -> State:
@@ -172,7 +163,7 @@ def _hurry(state: State) -> None:
     joined = state.joined[-1]
     found, result = _attachment(joined), joined.result or {}
     outside = [each for each in result.get("interfaces") or () if not each.get("sandbox")]
-    gateway = next((ip.get("gateway") for ip in _ips(result) if ":" in ip["address"]), None)
+    gateway = next((ip.get("gateway") for ip in ips(result) if ":" in ip["address"]), None)
     if joined.config.plugins[0]["type"] != "ptp" or not outside:
         return
     host, host_mac = outside[0]["name"], outside[0].get("mac")
@@ -205,12 +196,11 @@ def _release(state_dir: str, lock: int, *, strict: bool = True) -> None:
         for each in reversed(state.joined):
             forgiven: list[RktError] = []
             _leave(state, each, lock, failures if strict or each.result else forgiven)
-        if any(_makes_rules(each.config) for each in state.joined):
-            _sweep(state, failures)
-        try:
-            netns.remove(state.namespace)
-        except RktError as error:
-            failures.append(error)
+        for step in (_close, _remove_links, _remove_namespace):
+            try:
+                step(state, lock)
+            except RktError as error:
+                failures.append(error)
     if failures:
         raise failures[0]
     if state and state.ports:
@@ -236,40 +226,36 @@ def _leave(state: State, joined: Joined, lock: int, failures: list[RktError]) ->
                 failures.append(error)
 
 
-def _makes_rules(config: NetworkConfig) -> bool:
-    return any(plugin.get("ipMasq") or _publishes(plugin) for plugin in config.plugins)
+def _close(state: State, lock: int) -> None:
+    openings.close(state, lock=lock)
 
 
-def _sweep(state: State, failures: list[RktError]) -> None:
-    from rktsd.net import rules
+def _remove_namespace(state: State, _: int) -> None:
+    netns.remove(state.namespace)
+    gone = [each.partition("/")[0] for one in state.joined for each in addresses(one.result or {})]
+    if gone:
+        from rktsd.net.conntrack import forget_addresses
 
-    names = [each.config.name for each in state.joined]
-    ipv6 = any(_may_have_ipv6(each) for each in state.joined)
-    try:
-        rules.sweep(state.container_id, networks=names, ipv6=ipv6)
-    except RktError as error:
-        failures.append(error)
+        forget_addresses(gone)
 
 
-def _may_have_ipv6(joined: Joined) -> bool:
-    ips = _ips(joined.result) if joined.result else None
-    return ips is None or any(":" in ip["address"] for ip in ips)
+def _remove_links(state: State, _: int) -> None:
+    """The host's ends of cables whose pod's end a plugin could not find any more."""
+    from rktsd.net.links import remove_cables
 
-
-def _ips(result: Result) -> list[dict[str, Any]]:
-    """The "ips" of a result, also of one in the format before CNI 0.3.0."""
-    old = [result[key] for key in ("ip4", "ip6") if result.get(key)]
-    return [
-        *(result.get("ips") or ()),
-        *({"address": ip["ip"], "gateway": ip.get("gateway")} for ip in old),
-    ]
+    remove_cables(
+        each["name"]
+        for joined in state.joined
+        for each in (joined.result or {}).get("interfaces") or ()
+        if not each.get("sandbox")
+    )
 
 
 def _attachment(joined: Joined) -> Attachment:
     result = joined.result or {}
-    ips = _ips(result)
-    ip4 = next((ip for ip in ips if ":" not in ip["address"]), None)
-    ip6 = next((ip for ip in ips if ":" in ip["address"]), None)
+    found = ips(result)
+    ip4 = next((ip for ip in found if ":" not in ip["address"]), None)
+    ip6 = next((ip for ip in found if ":" in ip["address"]), None)
     address, _, prefix = ip4["address"].partition("/") if ip4 else ("", "", "")
     inside = [each for each in result.get("interfaces") or () if each.get("sandbox")]
     dns = result.get("dns") or {}

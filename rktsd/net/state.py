@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypedDict
 
 from rktsd.errors import NotFound
 from rktsd.host.files import read_limited, write_atomic
@@ -13,6 +14,15 @@ FILE = "state.json"
 LIMIT = 16 << 20
 
 Result = dict[str, Any]
+
+
+class Opened(TypedDict):
+    """What was opened of the host: rules by program and table (``net.firewall``), chains of others
+    with rules of ours, and addresses that firewalld was told to trust."""
+
+    rules: Mapping[str, Mapping[str, Sequence[str]]]
+    chains: Sequence[tuple[str, str, str]]
+    trusted: Sequence[str]
 
 
 class Joined(NamedTuple):
@@ -32,6 +42,7 @@ class State(NamedTuple):
     ports_dir: str
     ports: tuple[PortMapping, ...] = ()
     joined: tuple[Joined, ...] = ()
+    opened: Opened | None = None
 
 
 def save(state_dir: str, state: State) -> None:
@@ -57,9 +68,9 @@ def load(state_dir: str) -> State | None:
         Joined(_config(each["config"]), each["interface"], _ports(each["ports"]), each["result"])
         for each in tree["joined"]
     )
-    return State(
-        tree["container_id"], tree["namespace"], tree["ports_dir"], _ports(tree["ports"]), joined
-    )
+    ports = _ports(tree["ports"])
+    known = tree["container_id"], tree["namespace"], tree["ports_dir"], ports, joined
+    return State(*known, tree.get("opened"))
 
 
 def forget(state_dir: str) -> None:
@@ -78,7 +89,22 @@ def _config(tree: dict[str, Any]) -> NetworkConfig:
         tuple(tree["plugins"]),
         tree["args"],
         tuple(tree["plugin_path"]),
+        tree["masquerade"],
     )
+
+
+def ips(result: Result) -> list[dict[str, Any]]:
+    """The "ips" of a result, also of one in the format before CNI 0.3.0."""
+    old = [result[key] for key in ("ip4", "ip6") if result.get(key)]
+    return [
+        *(result.get("ips") or ()),
+        *({"address": ip["ip"], "gateway": ip.get("gateway")} for ip in old),
+    ]
+
+
+def addresses(result: Result) -> list[str]:
+    """The pod's addresses in a result, with the length of their prefix."""
+    return [str(ip["address"]) for ip in ips(result)]
 
 
 def _ports(tree: list[list[Any]]) -> tuple[PortMapping, ...]:

@@ -79,9 +79,8 @@ def keep_directories(paths: Paths, pod: str) -> None:
     """Leave word where a pod lies for the unit that starts it. Raises StoreError."""
     from rktsd.paths import Paths as Default
 
-    usual = Default()
     directory = f"{paths.run}/data"
-    if (paths.data, paths.local_config) == (usual.data, usual.local_config):
+    if paths == Default():
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{directory}/{pod}")
         return
@@ -89,7 +88,8 @@ def keep_directories(paths: Paths, pod: str) -> None:
         os.makedirs(directory, 0o755, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make {directory}: {error.strerror}") from error
-    write_atomic(f"{directory}/{pod}", f"{paths.data}\n{paths.local_config}\n", durable=False)
+    places = [paths.data, paths.local_config, paths.system_config, paths.user_config or ""]
+    write_atomic(f"{directory}/{pod}", "".join(f"{each}\n" for each in places), durable=False)
 
 
 def start(pod: str, paths: Paths, *, again: bool = False) -> None:

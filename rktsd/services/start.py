@@ -116,10 +116,10 @@ def _paths(pod: str, paths: Paths) -> Paths:
     """The directories with which ``rkt`` started a pod, where they are not the usual ones."""
     try:
         with open(f"{paths.run}/data/{pod}") as file:
-            data, local_config = file.read().splitlines()
+            data, local_config, system_config, user_config = file.read().splitlines()
     except FileNotFoundError:
         return paths
-    return paths._replace(data=data, local_config=local_config)
+    return Paths(data, system_config, local_config, user_config or None)
 
 
 def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> list[Attachment]:
@@ -133,7 +133,7 @@ def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> lis
         write_atomic(f"{run_directory}/namespace", f"{namespace}\n", durable=False)
         create(namespace)
         return []
-    from rktsd.net.config import networks
+    from rktsd.net.config import networks, settings
     from rktsd.net.ports import PortMapping
     from rktsd.net.setup import set_up
     from rktsd.pods.networks import holder, record
@@ -145,6 +145,7 @@ def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> lis
         networks=networks(paths, compiled["networks"]),
         ports=[PortMapping(*port) for port in compiled["ports"]],
         bandwidth=compiled["plan"]["bandwidth"],
+        forward=settings(paths).forward,
         called=holder,
     )
     record(compiled["plan"]["directory"], attachments)

@@ -48,15 +48,19 @@ class Host(NamedTuple):
             called=holder,
         )[0]
 
-    def start_in_process(self, pod: str, *ports: int) -> subprocess.Popen[bytes]:
-        """The same in a process that can be killed, together with its plugins or alone."""
-        script = (
-            "import sys; from rktsd.paths import Paths; from tests.net.machines import *;"
-            " host = Host(Paths(local_config=sys.argv[1]), ''); pod = sys.argv[2];"
-            " host.start(pod, ports=tuple(published(int(p)) for p in sys.argv[3:]))"
-        )
-        command = [sys.executable, "-c", script, self.paths.local_config, pod, *map(str, ports)]
-        return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
+    def start_in_process(self, pod: str, *ports: int, step: int = 0) -> subprocess.Popen[bytes]:
+        """The same in a process that can be killed; by itself before its ``step``-th step."""
+        return self._in_process("start", pod, *ports, step=step)
+
+    def release_in_process(self, pod: str, *, step: int) -> subprocess.Popen[bytes]:
+        """``tear_down`` likewise."""
+        return self._in_process("release", pod, step=step)
+
+    def _in_process(self, verb: str, pod: str, *ports: int, step: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.net.steps", verb, self.paths.local_config]
+        command += [str(step), pod, *map(str, ports)]
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, cwd=root)
 
 
 def published(port: int, *, ip: str | None = None, protocol: str = "tcp") -> PortMapping:
@@ -113,7 +117,10 @@ def traces() -> dict[str, list[str]]:
     return {
         "links": [line.split()[1] for line in _lines("ip", "-o", "link")],
         "routes": [
-            *_lines("ip", "-4", "route", "show", "table", "all"),
+            *(
+                line.replace(" linkdown", "")
+                for line in _lines("ip", "-4", "route", "show", "table", "all")
+            ),
             *(
                 line
                 for line in _lines("ip", "-6", "route", "show", "table", "all")
@@ -133,12 +140,20 @@ def traces() -> dict[str, list[str]]:
     }
 
 
+def ruleset() -> list[str]:
+    """The rules of whatever program, without the chains that iptables leaves empty."""
+    lines = [line.strip() for line in _lines("nft", "-s", "list", "ruleset")]
+    return [
+        line for line in lines if line and line.split()[0] not in ("table", "chain", "type", "}")
+    ]
+
+
 def _is_own(line: str) -> bool:
     words = line.lstrip(":").split()
     if words[0] in SHARED_CHAINS or words[-1] in SHARED_CHAINS:
         return False
     shared = words[0] == "-A" and words[1] in SHARED_CHAINS and "id:" not in line
-    return line.startswith((":CNI", "-A")) and not shared
+    return line.startswith((":CNI", ":RKT", "-A")) and not shared
 
 
 def _lines(*command: str) -> list[str]:

@@ -1,25 +1,174 @@
-"""A host that drops what it forwards: the rules of rktsd-networking(7) let its pods through."""
+"""Hosts that drop what they forward, by whatever means: pods get through, and nothing else does."""
 
-import re
+import json
+import os
 import subprocess
 from pathlib import Path
 
-from tests.net.machines import HOST, OTHER, Host, caller, listen, published
+import pytest
 
-MANUAL = Path(__file__).parents[2] / "man" / "rktsd-networking.7.rst"
+from rktsd.errors import NetworkError
+from rktsd.net.openings import mend
+from rktsd.net.setup import tear_down
+from rktsd.net.state import load
+from tests.net.machines import (
+    HOST,
+    HOST6,
+    OTHER,
+    OTHER6,
+    Host,
+    caller,
+    give_ipv6,
+    listen,
+    published,
+    ruleset,
+    traces,
+)
+
+IPTABLES = ("iptables -P FORWARD DROP", "ip6tables -P FORWARD DROP")
+REJECTING = ("iptables -A FORWARD -j REJECT", "ip6tables -A FORWARD -j REJECT")
+NATIVE = (
+    "nft add table inet guard",
+    "nft add chain inet guard forward { type filter hook forward priority 0 ; policy drop ; }",
+    "nft add chain inet guard input { type filter hook input priority 0 ; policy accept ; }",
+)
+LATER = (
+    "nft add table ip guard",
+    "nft add chain ip guard last { type filter hook forward priority 50 ; policy accept ; }",
+    "nft add rule ip guard last counter reject",
+)
+WAYS = [IPTABLES, REJECTING, NATIVE, LATER, (*IPTABLES, *NATIVE)]
 
 
-def test_rules_of_the_manual_let_pods_through(host: Host) -> None:
-    subprocess.run(["iptables", "-P", "FORWARD", "DROP"], check=True)
+def forbid(*commands: str) -> None:
+    for command in commands:
+        subprocess.run(command.split(), check=True)
+
+
+@pytest.mark.parametrize("commands", WAYS)
+def test_pods_reach_out_and_are_reached_by_what_they_publish(
+    host: Host, commands: tuple[str, ...]
+) -> None:
+    forbid(*commands)
+    before, rules = traces(), ruleset()
     host.start("a", ports=(published(8080),))
-    with listen(host.other, 80) as server:
-        assert caller(server, OTHER, 80, via=host.namespace("a")) is None
-    rules = re.findall(r"^    # (iptables -I FORWARD .*)$", MANUAL.read_text(), re.MULTILINE)
-    assert len(rules) == 2
-    for rule in rules:
-        subprocess.run(rule.split(), check=True)
+    other = host.start("b")
     with listen(host.other, 80) as server:
         assert caller(server, OTHER, 80, via=host.namespace("a")) == HOST
     with listen(host.namespace("a"), 80) as server:
         assert caller(server, HOST, 8080, via=host.other) == OTHER
+        assert caller(server, "127.0.0.1", 8080) is not None
+        # Nothing but what was published, though there is a way.
+        forbid("ip -n other route add 172.16.28.0/24 via 192.0.2.1")
         assert caller(server, "172.16.28.2", 80, via=host.other) is None
+        assert caller(server, "172.16.28.2", 80, via=host.namespace("b")) == other.ip4
+    tear_down(host.state("a"))
+    tear_down(host.state("b"))
+    assert (traces(), ruleset()) == (before, rules)
+
+
+@pytest.mark.parametrize("commands", [IPTABLES, NATIVE])
+def test_ipv6_gets_through_as_well(host: Host, commands: tuple[str, ...]) -> None:
+    give_ipv6()
+    forbid(*commands)
+    before, rules = traces(), ruleset()
+    host.start("a", ports=(published(8080),))
+    with listen(host.other, 80, address="::") as server:
+        assert caller(server, OTHER6, 80, via=host.namespace("a")) == HOST6
+    with listen(host.namespace("a"), 80, address="::") as server:
+        assert caller(server, HOST6, 8080, via=host.other) == OTHER6
+    tear_down(host.state("a"))
+    assert (traces(), ruleset()) == (before, rules)
+
+
+def test_networks_of_the_administrator_get_through(host: Host) -> None:
+    forbid(*IPTABLES, *NATIVE)
+    ipam = {"type": "host-local", "subnet": "10.7.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}
+    bridge = {"type": "bridge", "bridge": "lab0", "isGateway": True, "ipMasq": True, "ipam": ipam}
+    file = Path(host.paths.local_config, "net.d", "lab.conf")
+    file.write_text(json.dumps({"name": "lab", **bridge}))
+    host.start("a", "lab", ports=(published(8080),))
+    with listen(host.other, 80) as server:
+        assert caller(server, OTHER, 80, via=host.namespace("a")) == HOST
+    with listen(host.namespace("a"), 80) as server:
+        assert caller(server, HOST, 8080, via=host.other) == OTHER
+
+
+def test_a_restricted_network_stays_restricted(host: Host) -> None:
+    forbid(*IPTABLES)
+    host.start("a", "default-restricted")
+    forbid("ip -n rkt-a route add default via 172.31.0.1")
+    with listen(host.other, 80) as server:
+        assert caller(server, OTHER, 80, via=host.namespace("a")) is None
+
+
+def test_a_host_that_forwards_anyway_gets_no_rules_for_that(host: Host) -> None:
+    host.start("a", ports=(published(8080),))
+    listed = subprocess.run(["nft", "list", "chains"], capture_output=True, check=True, text=True)
+    assert "PREROUTING" in listed.stdout
+    assert "FORWARD" not in listed.stdout
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "nft flush ruleset",
+        "iptables -t nat -F",
+        "iptables -t nat -F RKT-PFWD-DNAT-a",
+        "iptables -t raw -F",
+        "iptables -P FORWARD DROP",
+    ],
+)
+def test_what_others_removed_or_forbade_is_mended(host: Host, damage: str) -> None:
+    before = traces()
+    host.start("a", ports=(published(8080),))
+    state = load(host.state("a"))
+    assert state is not None
+    with open(os.devnull) as lock:
+        assert not mend(host.state("a"), state, forward=True, lock=lock.fileno())
+        forbid(damage)
+        assert mend(host.state("a"), state, forward=True, lock=lock.fileno())
+    with listen(host.namespace("a"), 80) as server:
+        assert caller(server, HOST, 8080, via=host.other) == OTHER
+    with listen(host.other, 80) as server:
+        assert caller(server, OTHER, 80, via=host.namespace("a")) == HOST
+    tear_down(host.state("a"))
+    assert traces() == before
+
+
+def test_firewall_of_an_administrator_who_reloads_it_is_no_hindrance_to_release(host: Host) -> None:
+    forbid(*NATIVE)
+    host.start("a", ports=(published(8080),))
+    forbid("nft delete table inet guard")
+    tear_down(host.state("a"))
+    assert ruleset() == []
+
+
+def test_a_pod_cannot_reach_the_localhost_of_the_host(host: Host) -> None:
+    host.start("a", ports=(published(8080, ip="127.0.0.1"),))
+    for command in (
+        "ip netns exec rkt-a sysctl -qw net.ipv4.conf.all.route_localnet=1",
+        "ip -n rkt-a addr del 127.0.0.1/8 dev lo",
+        "ip -n rkt-a route add 127.0.0.0/8 via 172.16.28.1",
+    ):
+        forbid(command)
+    with listen(None, 8000, address="127.0.0.1") as server:
+        assert caller(server, "127.0.0.1", 8000, via=host.namespace("a")) is None
+
+
+def test_missing_iptables_is_an_error_that_leaves_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rktsd.host import process
+
+    before = traces()
+    os.mkdir("/run/bin")
+    for name in ("ip", "iptables-save"):
+        os.symlink(f"/usr/sbin/{name}", f"/run/bin/{name}")
+    Path("/run/bin/iptables-restore").write_text("#!/bin/sh\necho no such table >&2; exit 1\n")
+    os.chmod("/run/bin/iptables-restore", 0o755)
+    os.symlink("/usr/sbin/iptables", "/run/bin/iptables")
+    monkeypatch.setitem(process.ENVIRONMENT, "PATH", "/run/bin")
+    with pytest.raises(NetworkError, match=r"cannot make firewall rules: .*no such table"):
+        host.start("a", ports=(published(8080),))
+    assert traces() == before

@@ -118,6 +118,6 @@ def test_plugins_see_the_documented_environment(host: Host, kind: str) -> None:
         "CNI_NETNS": "/run/netns/rkt-a",
         "CNI_IFNAME": "eth0",
         "CNI_ARGS": "K=V",
-        "CNI_PATH": f"{host.paths.local_config}/net.d:/usr/lib/rkt/plugins/net"
-        ":/usr/lib/cni:/opt/cni/bin",
+        "CNI_PATH": f"{host.paths.local_config}/net.d:/usr/lib/rkt/net.d"
+        ":/usr/lib/rkt/plugins/net:/usr/lib/cni:/opt/cni/bin",
     }

@@ -85,7 +85,7 @@ def test_how_images_run(tmp_path: Path) -> None:
     [
         ("[run]\nimage-privileges = 1", "run.image-privileges: 1 is not true or false"),
         ("[fetch", "not TOML: "),
-        ("retries = 3", "retries: unknown table (there are [fetch] and [run])"),
+        ("retries = 3", "retries: unknown table (there are [fetch], [network] and [run])"),
         ("[fetch]\nretires = 3", "fetch.retires: unknown setting"),
         ("[fetch]\nretries = -1", "fetch.retries: -1 is not a number (0 to 100)"),
         ('[fetch]\nretries = "3"', 'fetch.retries: "3" is not a number (0 to 100)'),

@@ -6,7 +6,7 @@ import pytest
 
 from rktsd.errors import BadInput, NotFound, RktError, UsageError
 from rktsd.net import ipv6
-from rktsd.net.config import mode, networks
+from rktsd.net.config import mode, networks, settings
 from rktsd.paths import Paths
 
 
@@ -30,7 +30,7 @@ def test_default_is_what_nothing_means(paths: Paths) -> None:
     (default,) = networks(paths, [])
     assert [default] == networks(paths, ["default"])
     (plugin,) = default.plugins
-    assert (default.name, plugin["type"], plugin["ipMasq"]) == ("default", "ptp", True)
+    assert (default.name, plugin["type"], default.masquerade) == ("default", "ptp", True)
     assert plugin["ipam"] == {
         "type": "host-local",
         "ranges": [[{"subnet": "172.16.28.0/24"}]],
@@ -75,8 +75,9 @@ def test_ipv6_in_a_configuration(value: object, expected: bool) -> None:
 
 
 def test_restricted_has_no_way_out(paths: Paths) -> None:
-    (plugin,) = networks(paths, ["default-restricted"])[0].plugins
-    assert plugin["ipMasq"] is False
+    (network,) = networks(paths, ["default-restricted"])
+    (plugin,) = network.plugins
+    assert not network.masquerade
     ipam = plugin["ipam"]
     assert isinstance(ipam, dict)
     assert ipam["ranges"] == [[{"subnet": "172.31.0.0/16"}]]
@@ -129,6 +130,7 @@ def test_arguments_belong_to_their_network(paths: Paths) -> None:
 def test_plugins_are_sought_in_order(paths: Paths) -> None:
     assert networks(paths, [])[0].plugin_path == (
         f"{paths.local_config}/net.d",
+        "/usr/lib/rkt/net.d",
         "/usr/lib/rkt/plugins/net",
         "/usr/lib/cni",
         "/opt/cni/bin",
@@ -225,3 +227,47 @@ def test_a_huge_file_is_refused(paths: Paths) -> None:
     write(paths, "x.conf", " " * (1 << 21))
     with pytest.raises(RktError, match=r"x\.conf: larger than"):
         networks(paths, ["default"])
+
+
+def test_later_directories_go_before_earlier_ones(tmp_path: Path) -> None:
+    places = {name: tmp_path / name for name in ("system", "local", "user")}
+    for place in places.values():
+        (place / "net.d").mkdir(parents=True)
+
+    def define(where: str, file: str, name: str) -> None:
+        conf = {"name": name, "type": where, "ipam": {}}
+        (places[where] / "net.d" / file).write_text(json.dumps(conf))
+
+    define("system", "10-a.conf", "masked")
+    define("local", "10-a.conf", "a")
+    define("system", "20-b.conf", "b")
+    define("local", "30-b.conf", "b")
+    define("system", "40-c.conf", "c")
+    define("user", "05-c.conf", "c")
+    define("system", "50-d.conf", "default")
+    paths = Paths(
+        system_config=str(places["system"]),
+        local_config=str(places["local"]),
+        user_config=str(places["user"]),
+    )
+    found = networks(paths, ["all"])
+    assert [(net.name, net.plugins[0]["type"]) for net in found] == [
+        ("c", "user"),
+        ("a", "local"),
+        ("b", "local"),
+        ("default", "system"),
+        ("default-restricted", "ptp"),
+    ]
+    assert found[0].plugin_path[:3] == tuple(
+        f"{places[n]}/net.d" for n in ("user", "local", "system")
+    )
+
+
+def test_plugin_directories_of_the_settings(paths: Paths) -> None:
+    file = Path(paths.local_config, "rktsd.toml")
+    file.write_text('[network]\nforward = false\nplugin-directories = ["/srv/cni"]\n')
+    assert not settings(paths).forward
+    assert "/srv/cni" in networks(paths, [])[0].plugin_path
+    file.write_text('[network]\nplugin-directories = ["cni"]\n')
+    with pytest.raises(BadInput, match=r"plugin-directories\[0\]: .* absolute path without colons"):
+        networks(paths, [])
