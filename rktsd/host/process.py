@@ -83,15 +83,16 @@ def _communicate(
         tick()
 
 
-def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str], *, fed: bool = False) -> subprocess.Popen[bytes]:
     """Start ``command`` with its standard output in a pipe; what it complains of is dropped.
 
-    The caller waits for it. Raises CommandFailed when the program is missing.
+    With ``fed`` its standard input is a pipe as well. The caller waits for it. Raises CommandFailed
+    when the program is missing.
     """
     try:
         return subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=ENVIRONMENT,

@@ -18,6 +18,7 @@ from rktsd.errors import Absent, BadInput, FetchError, StoreError, TrustError
 from rktsd.host.files import require_regular
 from rktsd.images import signatures
 from rktsd.images.answer import TooLarge
+from rktsd.images.digests import Witness
 from rktsd.images.discovery import Endpoint, discover_endpoints, simple_endpoint
 from rktsd.images.download import download
 from rktsd.images.fetch import LIMIT_HINT, Job, fetch_as
@@ -28,7 +29,7 @@ from rktsd.images.progress import unpacking, unwatched
 from rktsd.images.references import Kind, Reference
 from rktsd.images.revalidate import remember, revalidate
 from rktsd.images.scratch import scratch
-from rktsd.images.signatures import SIGNATURE_LIMIT, Signer
+from rktsd.images.signatures import SIGNATURE_LIMIT, Hearing, Signer
 from rktsd.images.whitelist import is_unchanged, parts_below
 from rktsd.store.records import Below, ImageRecord
 from rktsd.store.transfer import take
@@ -36,6 +37,8 @@ from rktsd.store.transfer import take
 MAX_DEPENDENCY_DEPTH = 32
 NO_SIGNATURE_HINT = "--insecure-options=image takes unsigned images"
 _NOT_READY = 202
+Hear = Callable[[], Witness] | None
+GetArchive = Callable[[str, Hear], None]
 
 
 class MissingSignature(TrustError):
@@ -56,7 +59,7 @@ def fetch_file(reference: Reference, job: Job) -> ImageRecord:
     signature = job.options.signature or f"{path}.asc"
     job.report(f"using image from file {path}")
 
-    def get_archive(target: str) -> None:
+    def get_archive(target: str, hear: Hear) -> None:
         require_regular(path)
         # A copy of our own: between check and import nobody else may change it.
         try:
@@ -135,7 +138,7 @@ def _download(job: Job, client: Client, endpoint: Endpoint, wish: Wish | None) -
     def ask(headers: Mapping[str, str], accept: frozenset[int]) -> AbstractContextManager[Answer]:
         return client.get(endpoint.aci, headers=headers, accept=accept, login=True)
 
-    def get_archive(target: str) -> None:
+    def get_archive(target: str, hear: Hear) -> None:
         job.report(f"remote fetching from URL {endpoint.aci!r}")
         try:
             headers = download(
@@ -145,6 +148,7 @@ def _download(job: Job, client: Client, endpoint: Endpoint, wish: Wish | None) -
                 root=job.store.root,
                 limit=job.options.limit,
                 settings=client.settings,
+                check=hear,
                 watch=job.options.watch or unwatched,
                 report=job.report,
             )
@@ -193,17 +197,20 @@ def import_verified(
     image: str,
     source: str,
     wish: Wish | None,
-    get_archive: Callable[[str], None],
+    get_archive: GetArchive,
     get_signature: Callable[[str], bool],
 ) -> ImageRecord:
-    """Get signature and archive, check the one by the other, and let the store take it."""
+    """Get signature and archive, check the one by the other, and let the store take it.
+
+    ``get_archive`` may tell all that comes to what its second argument makes.
+    """
     watch = job.options.watch or unwatched
     with scratch(job.store) as place:
         archive = f"{place}/archive"
         signer = None
         if "image" in job.options.insecure:
             job.report("warning: image signature verification has been disabled")
-            get_archive(archive)
+            get_archive(archive, None)
         else:
             signer = _verified(job, image, wish, place, get_archive, get_signature)
             job.report(f"signature verified:\n  {signer.user_id}")
@@ -223,7 +230,7 @@ def _verified(
     image: str,
     wish: Wish | None,
     place: str,
-    get_archive: Callable[[str], None],
+    get_archive: GetArchive,
     get_signature: Callable[[str], bool],
 ) -> Signer:
     """Signature, a look at who made it, archive, the verdict."""
@@ -239,7 +246,11 @@ def _verified(
         )
     else:
         job.report(f"the signature of {image} is not ready, asking again after the image")
-    get_archive(archive)
+    with Hearing(signature, ring=ring, directory=place) as hearing:
+        get_archive(archive, hearing.begin if ready else None)
+        signer = hearing.signer(image, elsewhere=elsewhere)
+    if signer is not None:
+        return signer
     if not ready and not _signature(image, signature, get_signature):
         raise MissingSignature(f"{image}: the server still has no signature to give")
     return signatures.verify(

@@ -1,7 +1,7 @@
 """Digests as the OCI image specification writes them, checked while bytes pass by."""
 
 import hashlib
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rktsd.appc.cursor import Cursor
 from rktsd.errors import TrustError
@@ -14,6 +14,16 @@ class Descriptor(NamedTuple):
     media_type: str
     digest: str
     size: int
+
+
+class Witness(Protocol):
+    """What is to see every byte of a download."""
+
+    def update(self, data: bytes) -> None:
+        """The next bytes. May raise TrustError."""
+
+    def finish(self) -> None:
+        """These were all. May raise TrustError."""
 
 
 class Check:

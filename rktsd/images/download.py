@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rktsd.config.settings import Settings
 from rktsd.errors import StoreError, TrustError
 from rktsd.images.answer import Answer, CutOff, TooLarge
-from rktsd.images.digests import Check
+from rktsd.images.digests import Witness
 from rktsd.images.progress import Watch, unwatched
 from rktsd.store.partial import Partial, partial
 
@@ -29,7 +29,7 @@ def download(
     root: str,
     limit: int,
     settings: Settings,
-    check: Callable[[], Check] | None = None,
+    check: Callable[[], Witness] | None = None,
     watch: Watch = unwatched,
     report: Callable[[str], None] = lambda line: None,
 ) -> Mapping[str, str]:
@@ -37,9 +37,9 @@ def download(
 
     ``ask`` takes further headers and the statuses to accept, and opens the answer. What came before
     a connection broke is kept in the store when the server names versions of the file, and asked
-    for the rest of that version, now and by the next download (RFC 9110, 14.2). ``check`` makes
-    what sees every byte and has the last word (TrustError). Returns the headers of the last answer.
-    Raises FetchError, StoreError.
+    for the rest of that version, now and by the next download (RFC 9110, 14.2). ``check`` makes,
+    for every attempt, what sees every byte and has the last word (TrustError). Returns the headers
+    of the last answer. Raises FetchError, StoreError.
     """
     way = _Way(ask, limit, watch, check)
     attempt = 0
@@ -75,7 +75,7 @@ class _Way(NamedTuple):
     ask: Ask
     limit: int
     watch: Watch
-    check: Callable[[], Check] | None
+    check: Callable[[], Witness] | None
 
 
 def _attempt(url: str, place: Partial, way: _Way) -> Mapping[str, str]:

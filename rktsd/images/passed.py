@@ -5,7 +5,7 @@ import os
 import stat
 
 from rktsd.errors import Absent, BadInput, StoreError
-from rktsd.images.aci import import_verified
+from rktsd.images.aci import Hear, import_verified
 from rktsd.images.fetch import Job, with_limit
 from rktsd.images.signatures import SIGNATURE_LIMIT
 from rktsd.store.records import ImageRecord
@@ -24,7 +24,7 @@ def import_passed(
     for descriptor in (archive, *([] if signature is None else [signature])):
         _check(descriptor, label)
 
-    def get_archive(target: str) -> None:
+    def get_archive(target: str, hear: Hear) -> None:
         _copy(archive, target, limit=job.options.limit, label=label)
 
     def get_signature(target: str) -> bool:

@@ -5,18 +5,23 @@ what counts is that exactly one signature is valid and whose primary key made it
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, Self, cast
 
 from rktsd.errors import TrustError
 from rktsd.host.files import read_limited
-from rktsd.host.process import run
+from rktsd.host.process import run, start
+
+if TYPE_CHECKING:
+    import subprocess
 
 SIGNATURE_LIMIT = 1 << 20
 MESSAGE_LIMIT = 1 << 20
+_PIPE = 1 << 20
 UNKNOWN = "openpgp: signature made by unknown entity"
 # MD5, SHA-1 and RIPEMD-160 (RFC 4880, 9.4).
 _WEAK_HASHES = frozenset({"1", "2", "3"})
@@ -79,6 +84,65 @@ def verify_message(
             os.unlink(content)
 
 
+class Hearing:
+    """``verify`` for a file that is still coming: gpgv is at work meanwhile.
+
+    Use it as a context manager, ``begin`` whenever the file begins to come, and tell every byte.
+    """
+
+    def __init__(self, signature: str, *, ring: Ring, directory: str) -> None:
+        self._command = [*_gpgv(ring, directory), "--", os.path.abspath(signature), "-"]
+        self._ring = ring
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lines: list[tuple[str, ...]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop()
+
+    def begin(self) -> Self:
+        """Forget what was heard; the first byte of the file is next. Raises CommandFailed."""
+        self._drop()
+        self._process = start(self._command, fed=True)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._input(), fcntl.F_SETPIPE_SZ, _PIPE)
+        return self
+
+    def update(self, data: bytes) -> None:
+        """The next bytes of the file."""
+        try:
+            self._input().write(data)
+        except BrokenPipeError:
+            # It has seen enough, and says of what at the end.
+            return
+
+    def finish(self) -> None:
+        """That was the whole file."""
+        assert self._process
+        output, _ = self._process.communicate()
+        self._lines = _said(output, self._process.returncode)
+
+    def signer(self, image: str, *, elsewhere: Elsewhere) -> Signer | None:
+        """As ``verify``; None when the file was not heard to its end."""
+        if self._lines is None:
+            return None
+        return _signer(self._lines, image, ring=self._ring, elsewhere=elsewhere)
+
+    def _input(self) -> IO[bytes]:
+        assert self._process
+        return cast(IO[bytes], self._process.stdin)
+
+    def _drop(self) -> None:
+        process, self._process, self._lines = self._process, None, None
+        if process is None:
+            return
+        process.kill()
+        with contextlib.suppress(OSError):
+            process.communicate()
+
+
 def check_signer(
     signature: str, *, ring: Ring, directory: str, image: str, elsewhere: Elsewhere
 ) -> None:
@@ -132,22 +196,31 @@ def _judge(
 
     ``content`` is where what a message says is written to.
     """
-    place = f"{directory}/keyring"
-    with open(place, "wb") as file:
-        file.write(b"".join(ring.values()))
-    command = ["gpgv", "--homedir", directory, "--status-fd", "1", "--keyring", place]
+    command = _gpgv(ring, directory)
     if content:
         # What is packed into a message may be larger than any disk.
         limit = ["prlimit", f"--fsize={MESSAGE_LIMIT}", "--cpu=60", "--core=0", "--"]
         command = [*limit, *command, "--output", content]
     done = run([*command, "--", *map(os.path.abspath, files)], check=False)
-    text = done.stdout.decode(errors="replace")
+    return _said(done.stdout, done.returncode)
+
+
+def _gpgv(ring: Ring, directory: str) -> list[str]:
+    """The beginning of its command line; the keyring is written to ``directory``."""
+    place = f"{directory}/keyring"
+    with open(place, "wb") as file:
+        file.write(b"".join(ring.values()))
+    return ["gpgv", "--homedir", directory, "--status-fd", "1", "--keyring", place]
+
+
+def _said(output: bytes, status: int) -> list[tuple[str, ...]]:
+    text = output.decode(errors="replace")
     lines = [
         tuple(line.removeprefix("[GNUPG:] ").split(" "))
         for line in text.splitlines()
         if line.startswith("[GNUPG:] ")
     ]
-    return [*lines, ("FAILED", str(done.returncode))] if done.returncode else lines
+    return [*lines, ("FAILED", str(status))] if status else lines
 
 
 def _refuse(

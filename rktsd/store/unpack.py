@@ -25,11 +25,10 @@ _ERRORS = {"BadInput": BadInput, "Unsupported": Unsupported}
 
 
 class Unpacked(NamedTuple):
-    """``digest`` (hex) and ``size`` are those of the uncompressed archive, ``content`` is how many
-    bytes its files have."""
+    """``digest`` (hex) is that of the uncompressed archive, ``content`` how many bytes its files
+    have."""
 
     digest: str
-    size: int
     manifest: bytes
     content: int
 
@@ -64,9 +63,7 @@ def unpack(
     except OSError as error:
         raise StoreError(f"cannot unpack {label}: {error.strerror}") from error
     sync_filesystem(root)
-    return Unpacked(
-        answer["digest"], answer["size"], bytes.fromhex(manifest.decode()), answer["content"]
-    )
+    return Unpacked(answer["digest"], bytes.fromhex(manifest.decode()), answer["content"])
 
 
 def lay_down(

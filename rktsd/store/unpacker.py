@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import IO, Any, cast
 
 from rktsd.errors import BadInput, RktError, StoreError
@@ -381,24 +381,6 @@ def _explain(writer: Writer, member: Member, error: OSError) -> RktError:
     return StoreError(f"cannot unpack {writer.reader.label}: {error.strerror}")
 
 
-def _hashing(
-    read: Callable[[], bytes], update: Callable[[bytes], None], limit: int, error: BadInput
-) -> tuple[Callable[[], bytes], Callable[[], int]]:
-    """``read`` with every chunk hashed and counted; ``error`` is raised above ``limit`` bytes."""
-    total = 0
-
-    def next_chunk() -> bytes:
-        nonlocal total
-        data = read()
-        total += len(data)
-        if total > limit:
-            raise error
-        update(data)
-        return data
-
-    return next_chunk, lambda: total
-
-
 def _bound(size: int, limits: dict[str, Any], label: str) -> tuple[int, BadInput]:
     """How large the stream of an archive of ``size`` bytes may be, and what to say otherwise."""
     unpacked, expanded = limits["size"], max(_ALWAYS_FINE, size * limits["expansion"])
@@ -412,6 +394,7 @@ def _bound(size: int, limits: dict[str, Any], label: str) -> tuple[int, BadInput
 def _work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     import hashlib
 
+    from rktsd.store.ahead import ahead
     from rktsd.store.compression import open_stream
     from rktsd.store.confine import confine
 
@@ -427,20 +410,21 @@ def _work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     confine(request["root"])
     limit, error = _bound(status.st_size, limits, label)
     update = digest.update if digest else (lambda data: None)
-    read, total = _hashing(stream, update, limit, error)
-    reader = TarReader(read, label)
-    if digest is None:
-        return {}, json.dumps(lay_down(reader, bounded(reader, limits), "")).encode()
-    is_aci = kind == "aci"
-    writer = Writer(reader, replace=not is_aci, times=times, longest=limits["path"])
-    manifest = b""
-    if is_aci:
-        manifest = _unpack_aci(reader, writer, limits)
-    else:
-        _unpack_layer(reader, writer, limits)
-    writer.finish()
+    # Only now: what a thread may do it has from the one that starts it.
+    with ahead(stream, update, limit=limit, error=error) as read:
+        reader = TarReader(read, label)
+        if digest is None:
+            return {}, json.dumps(lay_down(reader, bounded(reader, limits), "")).encode()
+        is_aci = kind == "aci"
+        writer = Writer(reader, replace=not is_aci, times=times, longest=limits["path"])
+        manifest = b""
+        if is_aci:
+            manifest = _unpack_aci(reader, writer, limits)
+        else:
+            _unpack_layer(reader, writer, limits)
+        writer.finish()
     opaque = dict.fromkeys(writer.opaque)
-    answer = {"digest": digest.hexdigest(), "size": total(), "content": writer.content}
+    answer = {"digest": digest.hexdigest(), "content": writer.content}
     return answer, b"\0".join([manifest.hex().encode(), *opaque])
 
 

@@ -177,6 +177,18 @@ def test_what_is_put_together_is_verified_as_a_whole(world: World) -> None:
     assert version.asked == [None, "bytes=50000-", None]
 
 
+def test_a_signed_file_is_heard_again_when_its_connection_breaks(world: World) -> None:
+    world.settings(retry_delay=0.01)
+    key, path = world.key(), world.aci(files={"var/noise": os.urandom(100_000).hex()})
+    signature = Path(key.sign(path)).read_bytes()
+    world.trust(key)
+    version = Version(Path(path).read_bytes(), cuts=[50_000, 20_000])
+    content: dict[str, Content] = {"/a.aci": version, "/a.aci.asc": signature}
+    with world.site(content):
+        assert world.fetch(URL).verified_by == key.fingerprint.lower()
+    assert version.asked == [None, "bytes=50000-", "bytes=70000-"]
+
+
 def test_a_collection_removes_what_nobody_went_on_with(world: World) -> None:
     world.settings(retries=0)
     site = world.site({"/a.aci": Version(image(world), cuts=[50_000])})
