@@ -97,7 +97,7 @@ def sources(material: tuple[str, str], deb: str) -> Iterator[Sources]:
         box.shell(
             f"echo '127.0.0.1 {demo.HOST} {REGISTRY}' >>/etc/hosts;"
             " cp /srv/demo/tls/ca.crt /usr/local/share/ca-certificates/tests.crt;"
-            " update-ca-certificates;"
+            " update-ca-certificates; useradd -m -G rkt member;"
             " cd /mnt; systemd-run --quiet --unit=site --working-directory=/mnt"
             " /usr/bin/python3 -m tests.material.site /srv/demo/site 443"
             f" /srv/demo/tls/{demo.HOST}.crt /srv/demo/tls/{demo.HOST}.key;"
@@ -215,6 +215,46 @@ def test_a_pod_of_an_image_that_is_signed(empty: Sources) -> None:
     pod.remove()
     assert empty.rkt("trust", "--remove", f"--prefix={prefix}", key).returncode == 0
     assert empty.rkt("fetch", name).returncode == 254
+
+
+# What trust.toml says of the registry, and what becomes of the tag and of the digest then.
+POLICIES = {
+    "": ("nothing vouches for this image", "digest"),
+    'require = "digest"': ("nothing vouches for this image", "digest"),
+    'require = "reject"': ("rejects it", "rejects it"),
+    'require = "insecure-accept"': ("nobody", "digest"),
+    'require = "gpg"\nkeys = ["/srv/builder.asc"]\nlookaside = "file:///srv/lookaside"': (
+        "OpenPGP key",
+        "OpenPGP key",
+    ),
+    'require = "gpg"\nkeys = ["/srv/builder.asc"]\nlookaside = "file:///srv/demo"': (
+        "no signature of sha256:",
+        "no signature of sha256:",
+    ),
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_policy_holds_for_members_as_for_root(empty: Sources, policy: str) -> None:
+    """A member has no way around it: neither a digest nor a file of his own."""
+    if policy:
+        text = f'[docker."{REGISTRY}:5000/team"]\n{policy}\n'
+        empty.box.shell(f"cat >/etc/rkt/trust.toml <<'END'\n{text}END")
+    own = '[default]\nrequire = "insecure-accept"\n'
+    empty.box.shell(
+        "for each in .config .config/rkt .rkt; do"
+        " install -d -o member /home/member/$each;"
+        f" printf '{own!r}' >/home/member/$each/trust.toml; done"
+    )
+    name = f"docker://{REGISTRY}:5000/team/app"
+    for reference, expected in zip(
+        (f"{name}:v1", f"{name}@{empty.digest}"), POLICIES[policy], strict=True
+    ):
+        for user in ("member", "root"):
+            empty.box.shell("rm -rf /var/lib/rkt/cas/*")
+            done = empty.box.run(["runuser", "-u", user, "--", "rkt", "fetch", reference])
+            listed = empty.rkt("image", "list", "--no-legend", "--fields=verifiedby").stdout
+            assert expected in (listed if done.returncode == 0 else done.stderr), (user, reference)
 
 
 def test_layers_and_whiteouts_of_a_layout_in_a_pod(empty: Sources) -> None:
