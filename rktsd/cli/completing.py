@@ -9,6 +9,7 @@ from rktsd.cli.commands import COMMANDS, INNER, PLAIN, Command
 from rktsd.cli.context import Context
 from rktsd.cli.flags import VALUE, Flag
 from rktsd.cli.parse import Parsed
+from rktsd.config.flavors import FLAVORS
 from rktsd.errors import RktError, UsageError
 from rktsd.paths import Paths
 
@@ -171,6 +172,8 @@ def _values(flag: Flag, word: str, paths: Paths, given: Sequence[str]) -> list[s
         return _beginning(word, _quietly(lambda: _apps(paths, given)))
     if flag.name == "net":
         return _beginning(word, ["default", "host", "none", *_quietly(lambda: _networks(paths))])
+    if flag.name == "stage1-name":
+        return _beginning(word, FLAVORS)
     if flag.name == "pull-policy":
         return _beginning(word, ["new", "update", "never"])
     if "|" in flag.metavar and flag.metavar.islower():

@@ -52,6 +52,7 @@ def spec(context: Context, parsed: Parsed, store: Store) -> PodSpec:
         insecure=context.insecure,
         strict=parsed.values.on("strict"),
         shm_size=None if size is None else parse_bytes(size, "--shm-size"),
+        stage1=read_value.stage1(parsed.values),
     )
     options = pod_options(parsed.values, usual)
     if parsed.values.last("pod-manifest") is not None:

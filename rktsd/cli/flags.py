@@ -71,10 +71,12 @@ _SIGNATURE = _app("signature", "FILE", "detached signature of a local ACI")
 
 FETCH = (Flag("full", help="print the whole image ID"), *_PULL, _SIGNATURE)
 
-_NO_STAGE1 = f"{NOT_DONE}: the host's own systemd and systemd-nspawn run the apps"
-_STAGE1 = tuple(
-    _refused(f"stage1-{what}", f"--stage1-{what} {_NO_STAGE1}")
-    for what in ("url", "path", "name", "hash", "from-dir")
+_STAGE1 = (
+    _value("stage1-name", "NAME", "what runs the apps: nspawn, fly, or rkt's name of an image"),
+    _value("stage1-path", "FILE", "the same by the file name of rkt's image"),
+    _value("stage1-url", "URL", "the same by the file name in a URL"),
+    _value("stage1-from-dir", "FILE", "the same by the file name"),
+    _refused("stage1-hash", f"--stage1-hash {NOT_DONE}: no hash tells a flavor; use --stage1-name"),
 )
 _INTERACTIVE = _refused("interactive", f"--interactive {NOT_DONE}", kind=BOOL)
 _METADATA = _refused(

@@ -16,6 +16,7 @@ from rktsd.host.files import write, write_atomic
 from rktsd.paths import Paths
 from rktsd.pods import directories, kept, prepared, query
 from rktsd.pods import spec as specs
+from rktsd.pods.flavors import settled
 from rktsd.store.store import Store
 
 _BEFORE = "before the images --name is that of the pod"
@@ -152,6 +153,8 @@ def _save_uuid(parsed: Parsed, uuid: str) -> None:
 def _change_options(context: Context, parsed: Parsed, directory: str) -> None:
     spec = specs.load(directory)
     options = compose.pod_options(parsed.values, spec.options)
+    # What cannot be is not written down either.
+    settled(options)
     if options != spec.options:
         from rktsd.appc.write import dumps
 

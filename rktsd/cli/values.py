@@ -7,6 +7,7 @@ from rktsd.appc import isolators, names, read
 from rktsd.appc.cursor import Cursor
 from rktsd.appc.types import Isolator, Mount, NameValue, PublishedPort, Volume
 from rktsd.cli.parse import Values
+from rktsd.config import stage1 as flavors
 from rktsd.errors import BadInput, UsageError
 from rktsd.host.files import read_limited
 from rktsd.pods.volumekinds import VolumeKind, volume_at
@@ -14,6 +15,23 @@ from rktsd.pods.volumekinds import VolumeKind, volume_at
 _VOLUME = ("kind", "source", "readOnly", "recursive", "mode", "uid", "gid", "size")
 _MAX_FILE = 1 << 20
 RUN_INSECURE = ("capabilities", "paths", "seccomp", "all-run")
+
+
+def stage1(values: Values) -> str | None:
+    """The flavor that one of the flags --stage1-… names, None without one (rkt: one at most)."""
+    given = [
+        (flag, read)
+        for flag, read in (
+            ("stage1-name", flavors.named),
+            ("stage1-path", flavors.located),
+            ("stage1-url", flavors.located),
+            ("stage1-from-dir", flavors.located),
+        )
+        if flag in values
+    ]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0][0]} and --{given[1][0]} cannot be combined")
+    return next((read(values.last(flag) or "", f"--{flag}") for flag, read in given), None)
 
 
 def number(text: str, flag: str) -> int:

@@ -76,4 +76,15 @@ def forget_orphans(paths: Paths) -> None:
 
 
 def _key(paths: Paths, file: str, text: bytes) -> list[str]:
-    return [__version__, paths.data, file, text.decode("latin-1"), store_generation(paths)]
+    content = text.decode("latin-1")
+    return [__version__, paths.data, file, content, store_generation(paths), *_stage1(paths)]
+
+
+def _stage1(paths: Paths) -> list[str]:
+    """What tells that the flavor of the machine's pods may have changed."""
+    found = []
+    for directory in paths.config_dirs():
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            entries = os.scandir(f"{directory}/stage1.d")
+            found += [f"{entry.path} {entry.stat().st_mtime_ns}" for entry in entries]
+    return sorted(found)

@@ -16,10 +16,12 @@ from typing import TypedDict
 from rktsd.appc.isolators import CAPABILITIES_BY_NUMBER, without_seccomp
 from rktsd.appc.names import host_labels
 from rktsd.appc.types import Port, RuntimeApp
+from rktsd.config.flavors import FLY, NSPAWN
 from rktsd.errors import BadInput, NotFound, UsageError
 from rktsd.net import files as net_files
 from rktsd.net.ports import PortMapping, check_conflicts, shortest, spread
 from rktsd.paths import Paths
+from rktsd.pods.flavors import freedoms, settled
 from rktsd.pods.launchers import find_launcher
 from rktsd.pods.machine import this_machine
 from rktsd.pods.options import expand_insecure
@@ -38,6 +40,7 @@ from rktsd.store.users import lookup_user
 
 NETWORK_NAMESPACES = "/run/netns"
 RUN_INSECURE = frozenset({"capabilities", "paths", "seccomp"})
+_NO_STREAMS = "output: with stage1 fly nobody can open /dev/stdout by name, as this image does"
 
 # Which other architecture a machine's kernel runs as well.
 _ALSO_RUNS = {"amd64": "i386", "aarch64": "armv7l"}
@@ -67,10 +70,15 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
     Raises BadInput, NotFound or Unsupported naming the app, field and value at fault.
     """
     named = pod != uuid
-    networks = list(spec.options.networks) or ["none"]
+    files = spec.files()
+    spec = replace(spec, options=settled(spec.options))
+    networks = list(spec.options.networks or ["none"])
     ports = _port_mappings(spec, networks)
     namespace = None if networks == ["host"] else f"{NETWORK_NAMESPACES}/rkt-{uuid}"
     hostname = spec.options.hostname or (pod.replace("@", "-") if named else f"rkt-{uuid}")
+    flavor = spec.options.stage1 or NSPAWN
+    if flavor == FLY:
+        hostname = os.uname().nodename
     hosts, forced = _hosts(spec, hostname, peers=networks[0] not in ("host", "none"))
     machine = this_machine()
     facts = PodFacts(
@@ -95,10 +103,10 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         ipc=spec.options.ipc,
         strict=spec.options.strict,
         shm_size=spec.options.shm_size,
+        flavor=flavor,
     )
     apps = [_app_facts(spec, runtime, paths, machine) for runtime in spec.manifest.apps]
     apps = [_with_placeholders(spec, app, directory) for app in apps]
-    files = spec.files()
     if named:
         files["name"] = f"{pod}\n"
     planned = plan(facts, apps)
@@ -192,6 +200,11 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
     )
     if unfiltered:
         insecure |= {"seccomp"}
+    terminal = _terminal(view, options.output if options else None)
+    if spec.options.stage1 == FLY:
+        insecure |= freedoms(app, launcher)
+        if terminal:
+            terminal, unapplied = False, (*unapplied, _NO_STREAMS)
     health = options.health if options else None
     if health is not None:
         # Found out now what would otherwise look like an app that is not well.
@@ -229,7 +242,7 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
             options.stop_signal if options else None,
             {each.name: each.value for each in image.manifest.annotations},
         ),
-        terminal=_terminal(view, options.output if options else None),
+        terminal=terminal,
     )
 
 
@@ -250,7 +263,8 @@ def _host_capabilities() -> frozenset[str]:
 def _with_placeholders(spec: PodSpec, facts: AppFacts, directory: str) -> AppFacts:
     """With what has to be in the app's own layer before systemd-nspawn looks at the root."""
     app, view = facts.runtime.name, RootView(facts.layers)
-    binds = app_mounts(spec.manifest, facts, directory).binds
+    flavor = spec.options.stage1 or NSPAWN
+    binds = app_mounts(spec.manifest, facts, directory, flavor=flavor).binds
     check_mounts(view, binds, app=app)
     missing = missing_directory(
         view,

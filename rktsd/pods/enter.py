@@ -233,8 +233,10 @@ def _read(path: str) -> dict[str, Any]:
 def _filter(config: dict[str, Any], where: str) -> bytes:
     """The filter of the app; where systemd-nspawn made one of its own, our default instead.
 
-    Empty where the app has none, or its launcher loads it.
+    Empty where the app has none, or its launcher loads it; with stage1 fly it is always so.
     """
+    if "fly" in config:
+        return b""
     from rktsd.host.ocifilter import program
     from rktsd.stage1 import syscalls
 

@@ -11,6 +11,7 @@ from rktsd.appc import read
 from rktsd.appc.cursor import Cursor, shown, unique
 from rktsd.appc.names import check_ac_name
 from rktsd.appc.quantities import parse_bytes, quantity_at
+from rktsd.config.flavors import FLAVORS
 from rktsd.errors import BadInput
 from rktsd.pods.health import health_at, health_json
 from rktsd.pods.overrides import AppOverrides, overrides_at
@@ -94,9 +95,10 @@ class PodOptions:
     ``hosts_entries`` are ``IP=NAME``, or ``host`` alone; ``systemd`` properties of the slice;
     ``volumes`` those of the manifest that are more than it can say; ``follow_links`` lets sources
     of volumes have symbolic links in them; ``strict`` refuses what this machine cannot do instead
-    of leaving it out."""
+    of leaving it out; ``stage1`` is one of FLAVORS. None of ``networks`` and ``stage1`` leaves it
+    to the flavor, and that to the machine."""
 
-    networks: tuple[str, ...] = ("default",)
+    networks: tuple[str, ...] | None = None
     hostname: str | None = None
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
@@ -116,10 +118,12 @@ class PodOptions:
     follow_links: bool = False
     ipc: str = "auto"
     register: bool = False
+    stage1: str | None = None
 
     def to_json(self) -> dict[str, object]:
         """A JSON object of what is set, for ``from_json``."""
-        return {"network": list(self.networks)} | _set(
+        networks = {} if self.networks is None else {"network": list(self.networks)}
+        return networks | _set(
             {
                 "hostname": self.hostname,
                 "dns": list(self.dns),
@@ -140,6 +144,7 @@ class PodOptions:
                 "follow-links": self.follow_links or None,
                 "ipc": None if self.ipc == "auto" else self.ipc,
                 "register": self.register or None,
+                "stage1": self.stage1,
             }
         )
 
@@ -215,6 +220,7 @@ def pod_options_at(
         follow_links=place.get("follow-links").boolean(),
         ipc=ipc.one_of(*IPC) if ipc.given else "auto",
         register=place.get("register").boolean(),
+        stage1=_optional(place.get("stage1"), lambda each: each.one_of(*FLAVORS)),
     )
 
 
@@ -259,9 +265,9 @@ def _alone(place: Cursor, words: tuple[str, ...], exclusive: tuple[str, ...]) ->
     return words
 
 
-def _networks(place: Cursor) -> tuple[str, ...]:
+def _networks(place: Cursor) -> tuple[str, ...] | None:
     if not place.given:
-        return ("default",)
+        return None
     found = _alone(place, _matching(place, _NETWORK, "a network"), ("none", "host"))
     if not found:
         raise place.problem("empty", hint='for no network write "none"')
@@ -347,7 +353,7 @@ def expand_insecure(words: Iterable[str]) -> frozenset[str]:
     return frozenset().union(*(_GROUPS.get(word, {word}) for word in words)) - {"ondisk"}
 
 
-def check_ports_reachable(place: Cursor, networks: tuple[str, ...], count: int) -> None:
+def check_ports_reachable(place: Cursor, networks: tuple[str, ...] | None, count: int) -> None:
     """Refuse published ports where there is no network of the pod's own to lead to."""
-    if count and networks[0] in ("none", "host"):
+    if count and networks is not None and networks[0] in ("none", "host"):
         raise BadInput(f"{place.where}: the network {networks[0]} has no ports to publish")

@@ -36,12 +36,24 @@ def running_place(paths: Paths, pod: str) -> Place:
 
 
 def first_process(bus: Bus, pod: str, app: str) -> int:
-    """PID 1 of an app, as the host numbers it. Raises UsageError when the app does not run."""
+    """PID 1 of an app, as the host numbers it. Raises UsageError when the app does not run.
+
+    With stage1 fly that is the unit's main process itself, once it has the root of the app.
+    """
     main = int(bus.property(app_unit(pod, app), "Service", "MainPID", "u"))
+    if main and _has_root_of_its_own(main):
+        return main
     for pid in _children(main) if main else ():
         if _number_inside(pid) == 1:
             return pid
     raise UsageError(f'app "{app}" of pod {pod} does not run')
+
+
+def _has_root_of_its_own(pid: int) -> bool:
+    try:
+        return not os.path.samefile(f"/proc/{pid}/root/.", "/")
+    except OSError:
+        return False
 
 
 def _children(pid: int) -> list[int]:

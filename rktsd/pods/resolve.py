@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rktsd.appc import isolators
 from rktsd.appc.types import PodManifest, RuntimeApp, RuntimeImage
+from rktsd.config.stage1 import read_stage1
 from rktsd.errors import BadInput, CommandFailed, RktError, Unsupported
 from rktsd.images.fetch import FetchOptions, fetch, stored
 from rktsd.paths import Paths
@@ -47,6 +48,8 @@ def resolve(
         granted.append(read_run_settings(paths.config_dirs()).image_privileges)
         return granted[-1]
 
+    if options.stage1 is None:
+        options = replace(options, stage1=read_stage1(paths.config_dirs()))
     apps, images = [], {}
     for runtime in manifest.apps:
         app_options = options.apps.get(runtime.name, AppOptions())

@@ -258,13 +258,26 @@ def run_script(
     if readiness(facts).watchdog:
         # systemd-nspawn would answer in the app's place.
         variables = f"unset WATCHDOG_USEC WATCHDOG_PID\n{variables}"
+    return script(pod, facts, bundle, command, variables=f"{variables} ", handler=handler)
+
+
+def script(
+    pod: PodFacts,
+    facts: AppFacts,
+    bundle: str,
+    command: Sequence[str],
+    *,
+    variables: str = "",
+    handler: bool = False,
+) -> str:
+    """A script that becomes ``command`` when all is done that has to be before."""
     # An app that is restarted has not ended any more.
     status = shlex.quote(f"{pod.directory}/status/{facts.runtime.name}")
     first = "unset NOTIFY_SOCKET\n" if handler else f"[ ! -e {status} ] || rm -f {status}\n"
     return (
         f"#!/bin/sh\n{_ipc_script(pod)}{first}"
         f"{_credential_lines(facts, bundle)}"
-        f"{variables} exec {shlex.join(command)}\n"
+        f"{variables}exec {shlex.join(command)}\n"
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rktsd.stage1 import bundle
+from rktsd.stage1.flavors import app_bundle
 from rktsd.stage1.mounts import BindMount
 from rktsd.stage1.types import AppFacts, BundlePlan, Handler, PodFacts
 
@@ -24,19 +24,10 @@ def handler_bundles(
     pod: PodFacts, facts: AppFacts, directory: str, binds: Sequence[BindMount]
 ) -> list[BundlePlan]:
     """The bundles of an app's handlers, inside the app's own bundle in ``directory``."""
-    found: list[BundlePlan] = []
-    for handler in facts.handlers:
-        place = f"{directory}/{handler.name}"
-        own = _as_root(facts, handler)
-        found.append(
-            {
-                "app": facts.runtime.name,
-                "directory": place,
-                "config": bundle.config(pod, own),
-                "run": bundle.run_script(pod, own, place, binds, handler=True),
-            }
-        )
-    return found
+    return [
+        app_bundle(pod, _as_root(facts, each), f"{directory}/{each.name}", binds, handler=True)
+        for each in facts.handlers
+    ]
 
 
 def _as_root(facts: AppFacts, handler: Handler) -> AppFacts:

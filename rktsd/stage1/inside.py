@@ -124,7 +124,7 @@ def _load_filter(order: dict[str, Any]) -> None:
         _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_FILTER, ctypes.byref(program), 0, 0), "filter")
 
 
-def _confine(order: dict[str, Any]) -> None:
+def confine(order: dict[str, Any]) -> None:
     """Everything that the app was given, in an order that the kernel allows."""
     if order["label"]:
         with open("/proc/self/attr/exec", "w") as file:
@@ -193,7 +193,7 @@ def _command(order: dict[str, Any], channel: socket.socket, slave: int | None) -
             _take_terminal(slave)
         os.umask(0o022)
         if not order["privileged"]:
-            _confine(order)
+            confine(order)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         what = f"cannot change to the directory {order['directory']}"
         os.chdir(order["directory"])

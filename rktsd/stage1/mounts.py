@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rktsd.appc.types import MountPoint, PodManifest, Volume
+from rktsd.config.flavors import NSPAWN
 from rktsd.errors import BadInput, Unsupported
 from rktsd.stage1.types import AppFacts, FillPlan, VolumeFacts
 
@@ -47,6 +48,7 @@ def app_mounts(
     directory: str,
     *,
     volumes: Mapping[str, VolumeFacts] | None = None,
+    flavor: str = NSPAWN,
 ) -> AppMounts:
     """What is mounted in one app of the pod in ``directory``.
 
@@ -58,7 +60,7 @@ def app_mounts(
     points = {_clean(point.path): point for point in facts.app.mount_points}
     binds, directories, fills, memory = [], [], [], []
     for path, volume in sorted(_wanted(manifest, facts, points).items()):
-        _refuse_place(facts.runtime.name, volume, path)
+        _refuse_place(facts.runtime.name, volume, path, flavor)
         read_only = volume.read_only
         if read_only is None:
             read_only = path in points and points[path].read_only
@@ -78,7 +80,9 @@ def app_mounts(
             else:
                 mode = 0o755 if volume.mode is None else volume.mode
                 directories.append((source, mode, volume.uid or 0, volume.gid or 0))
-        binds.append(BindMount(source, path, read_only, volume.recursive is not False))
+        # As in rkt, where fly took file systems below a volume along only when told to.
+        recursive = volume.recursive is True or (volume.recursive is None and flavor == NSPAWN)
+        binds.append(BindMount(source, path, read_only, recursive))
     return AppMounts(tuple(binds), tuple(directories), tuple(fills), tuple(memory))
 
 
@@ -111,8 +115,9 @@ def _is_implicit(volume: Volume) -> bool:
     return "." in volume.name
 
 
-def _refuse_place(app: str, volume: Volume, path: str) -> None:
-    if path in _NSPAWNS_ROOTS or any(f"{path}/".startswith(f"{own}/") for own in _NSPAWNS):
+def _refuse_place(app: str, volume: Volume, path: str, flavor: str) -> None:
+    hidden = path in _NSPAWNS_ROOTS or any(f"{path}/".startswith(f"{own}/") for own in _NSPAWNS)
+    if path == "/" or (hidden and flavor == NSPAWN):
         raise Unsupported(f"app {app}: volume {volume.name} cannot be mounted at {path}")
 
 

@@ -15,15 +15,24 @@ from typing import TYPE_CHECKING
 
 from rktsd import paths
 from rktsd.appc import isolators, limits
+from rktsd.config.flavors import FLY
 from rktsd.errors import BadInput, Unsupported
-from rktsd.stage1 import bundle, health, resources, sysctl
+from rktsd.stage1 import bundle, fly, health, resources, sysctl
+from rktsd.stage1.flavors import app_bundle
 from rktsd.stage1.handlers import commands, handler_bundles
 from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
 from rktsd.stage1.order import check_order
 from rktsd.stage1.readiness import readiness
 from rktsd.stage1.settings import merged, unit_properties
 from rktsd.stage1.sockets import socket_unit
-from rktsd.stage1.types import AppFacts, BundlePlan, FillPlan, PodFacts, PodPlan, UnitPlan
+from rktsd.stage1.types import (
+    AppFacts,
+    BundlePlan,
+    FillPlan,
+    PodFacts,
+    PodPlan,
+    UnitPlan,
+)
 from rktsd.systemd import names
 
 if TYPE_CHECKING:
@@ -69,7 +78,9 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
     programs: list[tuple[str, str]] = []
     for facts in apps:
         name = facts.runtime.name
-        mounts = app_mounts(pod.manifest, facts, pod.directory, volumes=pod.volumes)
+        mounts = app_mounts(
+            pod.manifest, facts, pod.directory, volumes=pod.volumes, flavor=pod.flavor
+        )
         for directory in _app_directories(pod, facts, mounts):
             directories.setdefault(directory[0], directory)
         for fill in mounts.fills:
@@ -83,14 +94,7 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
             programs.append((bundle.launcher_path(pod, facts), facts.launcher.program.hex()))
         bundle_directory = f"{pod.run_directory}/apps/{name}"
         all_binds = [*_host_files(pod, facts, mounts.binds), *shared, *mounts.binds]
-        bundles.append(
-            {
-                "app": name,
-                "directory": bundle_directory,
-                "config": bundle.config(pod, facts),
-                "run": bundle.run_script(pod, facts, bundle_directory, all_binds),
-            }
-        )
+        bundles.append(app_bundle(pod, facts, bundle_directory, all_binds))
         if facts.handlers:
             bundles += handler_bundles(pod, facts, bundle_directory, all_binds)
         units.append(_app_unit(pod, facts, bundle_directory, mounts.binds, activated))
@@ -142,6 +146,9 @@ def _app_directories(
     for place in facts.placeholders:
         if not place.is_file:
             yield f"{overlay}{place.path}", place.mode, place.uid, place.gid
+    if pod.flavor == FLY:
+        yield f"{pod.directory}/work", 0o700, 0, 0
+        yield fly.work_directory(pod, facts.runtime.name), 0o700, 0, 0
     if facts.launcher is not None:
         yield f"{pod.directory}/launchers", 0o700, 0, 0
     if mounts.directories or any(not fill["name"] for fill in mounts.fills):
@@ -285,10 +292,12 @@ def _app_unit(
         ),
         ("TimeoutStopUSec", "t", int(stop_timeout * 10**6)),
         # The exit status of an app that the signal to stop ended, as programs make it themselves.
-        ("SuccessExitStatus", "(aiai)", ([128 + facts.stop_signal], [])),
+        ("SuccessExitStatus", "(aiai)", ([128 + facts.stop_signal], _fatal(pod, facts))),
         ("ExecStart", "a(sasb)", [("/bin/sh", ["/bin/sh", f"{bundle_directory}/run"], False)]),
         *commands(facts, bundle_directory, record),
     ]
+    if pod.flavor == FLY:
+        chosen.append(("KillSignal", "i", facts.stop_signal))
     if facts.health is not None:
         chosen.append(("Wants", "as", [names.health_timer(pod.name, name)]))
     if facts.requires:
@@ -304,6 +313,11 @@ def _app_unit(
     chosen += resources.resource_properties(facts.app.isolators, pod.machine)
     chosen += unit_properties(facts.systemd or {}, f"app {name}: systemd", slice=False)
     return {"name": names.app_unit(pod.name, name), "properties": merged(chosen)}
+
+
+def _fatal(pod: PodFacts, facts: AppFacts) -> list[int]:
+    """The signal to stop where it is the app's own main process that it may end."""
+    return [facts.stop_signal] if pod.flavor == FLY else []
 
 
 def _units(pod: PodFacts, apps: Iterable[str], activated: Collection[str]) -> list[str]:

@@ -48,6 +48,8 @@ def render(plan: PodPlan) -> str:
 
 
 def _with_named_filter(config: Mapping[str, Any]) -> dict[str, Any]:
+    if "linux" not in config:
+        return dict(config)
     linux = dict(config["linux"])
     capabilities = config["process"]["capabilities"]["bounding"]
     default = {"names": list(syscalls.allowed(capabilities)), "action": "SCMP_ACT_ALLOW"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rktsd.appc.types import App, PodManifest, RuntimeApp
+from rktsd.config.flavors import NSPAWN
 
 if TYPE_CHECKING:
     from rktsd.systemd.bus import Property
@@ -141,6 +142,7 @@ class VolumeFacts:
 class PodFacts:
     """A pod and where it is to run. ``namespace`` is None on the host's network.
 
+    ``flavor`` is one of FLAVORS.
     ``volumes`` are those that are of more than an appc kind; ``devices`` are the sources of host
     volumes that are device nodes, with what systemd calls them.
     """
@@ -167,13 +169,14 @@ class PodFacts:
     register: bool = False
     shm_size: int | None = None
     ipc_settings: Mapping[str, str] = field(default_factory=dict)
+    flavor: str = NSPAWN
 
     @property
     def shared_memory(self) -> str | None:
         """What is /dev/shm in every app; None where each has its own, as the only one of a pod."""
         if self.ipc == "parent":
             return "/dev/shm"
-        if len(self.manifest.apps) == 1 and self.shm_size is None:
+        if self.flavor == NSPAWN and len(self.manifest.apps) == 1 and self.shm_size is None:
             return None
         return f"{self.run_directory}/memory/.shm"
 
@@ -186,7 +189,10 @@ class UnitPlan(TypedDict):
 
 
 class BundlePlan(TypedDict):
-    """An OCI bundle: ``config`` is its config.json, ``run`` the script that starts nspawn on it."""
+    """An OCI bundle: ``config`` is its config.json, ``run`` the script that starts the app.
+
+    With fly that is ``stage1.flight``, for which there is a member "fly" in it.
+    """
 
     app: str
     directory: str

@@ -127,7 +127,9 @@ def test_page_explains_no_flag_that_does_not_exist(page: str) -> None:
         if page_of(name) == page:
             known |= {flag.name for flag in command.flags}
     explained = {
-        found[1] for term in terms(tree(path_of(page))) if (found := re.match(r"--([a-z-]+)", term))
+        found[1]
+        for term in terms(tree(path_of(page)))
+        if (found := re.match(r"--([a-z0-9-]+)", term))
     }
     assert explained <= known
 

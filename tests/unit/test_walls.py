@@ -24,6 +24,8 @@ PURE = (
     "appc",
     "stage1/plan.py",
     "stage1/bundle.py",
+    "stage1/flavors.py",
+    "stage1/fly.py",
     "stage1/mounts.py",
     "stage1/syscalls.py",
     "stage1/health.py",

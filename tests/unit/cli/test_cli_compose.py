@@ -74,7 +74,7 @@ def test_the_least(make: Compose) -> None:
     assert app.image.name == WEB
     assert app.app is not None
     assert app.app.exec == ("/bin/serve", "--fast")
-    assert spec.options == PodOptions(apps=spec.options.apps)
+    assert spec.options == PodOptions(apps=spec.options.apps, stage1="nspawn")
     assert spec.manifest.annotations == (NameValue("coreos.com/rkt/stage1/mutable", "false"),)
 
 

@@ -105,10 +105,10 @@ RKT_GLOBAL = (
 REFUSED = {
     "run": {
         "interactive", "mds-register", "private-users", "no-overlay", "stdin", "stdout",
-        "stderr", *_STAGE1.split(),
+        "stderr", "stage1-hash",
     },
     "prepare": {
-        "private-users", "no-overlay", "stdin", "stdout", "stderr", *_STAGE1.split(),
+        "private-users", "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
     },
     "run-prepared": {"interactive", "mds-register"},
 }  # fmt: skip

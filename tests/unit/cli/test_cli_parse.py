@@ -97,9 +97,8 @@ def test_short_flags(line: str, follow: bool, lines: str | None) -> None:
         ("run", "--interactive one", "--interactive is not done by this version"),
         (
             "run",
-            "--stage1-name=x one",
-            "--stage1-name is not done by this version: the host's own systemd and"
-            " systemd-nspawn run the apps",
+            "--stage1-hash=sha512-x one",
+            "--stage1-hash is not done by this version: no hash tells a flavor; use --stage1-name",
         ),
     ],
 )  # fmt: skip

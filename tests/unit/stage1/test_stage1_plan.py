@@ -103,6 +103,41 @@ def _host_network() -> PodPlan:
     return plan(_pod(apps, namespace=None), apps)
 
 
+def _flying(apps: list[AppFacts], **changes: Any) -> PodPlan:
+    freed = frozenset({"capabilities", "paths", "seccomp"})
+    apps = [
+        replace(each, insecure=freed, host_capabilities=frozenset({"CAP_CHOWN"})) for each in apps
+    ]
+    return plan(_pod(apps, namespace=None, flavor="fly", **changes), apps)
+
+
+def _fly() -> PodPlan:
+    return _flying([_facts()], ipc="parent")
+
+
+def _fly_with_everything() -> PodPlan:
+    app = replace(
+        APP,
+        mount_points=(MountPoint("data", "/data"), MountPoint("below", "/data/below")),
+        isolators=(_isolator("resource/memory", {"limit": "512Mi"}),),
+    )
+    facts = _facts(
+        app=app,
+        uid=33,
+        gid=33,
+        stop_signal=3,
+        launcher=Launcher(b"\x7fELF filter", filters=True),
+        handlers=(Handler("pre-start", "/bin/sh", ("sh", "-c", "true")),),
+        systemd={"Type": "notify", "LimitNOFILE": "5:infinity", "SetCredential": "a:b"},
+    )
+    facts = replace(facts, runtime=replace(facts.runtime, read_only_root_fs=True))
+    volumes = (
+        Volume("data", "host", source="/srv/data", recursive=True),
+        Volume("below", "host", source="/srv/below", read_only=True),
+    )
+    return _flying([facts, _facts("php")], volumes=volumes, ipc="private")
+
+
 def _isolators() -> PodPlan:
     app = replace(
         APP,
@@ -402,6 +437,8 @@ CASES = {
     "two-apps": _two_apps,
     "ipc-of-the-host": _ipc_of_the_host,
     "host-network": _host_network,
+    "fly": _fly,
+    "fly-with-everything": _fly_with_everything,
     "isolators": _isolators,
     "cgroup-v1": _cgroup_v1,
     "another-user": _another_user,
