@@ -66,9 +66,10 @@ def _write_directory(context: Context, parsed: Parsed, *, alone: bool) -> int:
 
 def _asked(context: Context, parsed: Parsed, what: str) -> "tuple[Store, ImageRecord, str]":
     """The image and the absolute path that a command is about."""
+    from rktsd.images.fetch import called
     from rktsd.store.store import Store
 
     if len(parsed.arguments) != 2 or not parsed.arguments[1]:
         raise UsageError(f"must provide an image and {what}")
     store = Store.open(context.paths.store)
-    return store, store.find(parsed.arguments[0]), os.path.abspath(parsed.arguments[1])
+    return store, called(parsed.arguments[0], store), os.path.abspath(parsed.arguments[1])

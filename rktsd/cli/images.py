@@ -9,6 +9,7 @@ from rktsd.cli.arguments import none, output_format, span
 from rktsd.cli.context import Context
 from rktsd.cli.parse import Parsed, Values, truth
 from rktsd.errors import NotFound, RktError, UsageError
+from rktsd.images.fetch import called
 from rktsd.store.records import ImageRecord
 from rktsd.store.store import Store
 
@@ -144,7 +145,7 @@ def remove(context: Context, parsed: Parsed) -> int:
     done: set[str] = set()
     for reference in parsed.arguments:
         try:
-            record = store.find(reference)
+            record = called(reference, store)
             store.remove(record.id)
         except RktError as error:
             # The same image given twice, by whatever name, is no mistake (rkt).
@@ -152,7 +153,7 @@ def remove(context: Context, parsed: Parsed) -> int:
                 context.fail(error)
                 failed += 1
             continue
-        done |= {record.id, record.name, shown_name(record)}
+        done |= {record.id, record.name, shown_name(record), reference}
         removed += 1
         sys.stdout.write(f'successfully removed aci for image: "{record.id}"\n')
     if removed:
@@ -201,7 +202,7 @@ def cat_manifest(context: Context, parsed: Parsed) -> int:
     if len(parsed.arguments) != 1:
         raise UsageError("must provide one image ID or name")
     store = Store.open(context.paths.store)
-    print_manifest(store.manifest_bytes(store.find(parsed.arguments[0]).id), parsed.values)
+    print_manifest(store.manifest_bytes(called(parsed.arguments[0], store).id), parsed.values)
     return 0
 
 

@@ -10,6 +10,7 @@ from rktsd.cli.context import Context
 from rktsd.cli.images import shown_name, size_in_store, vouched
 from rktsd.cli.parse import Parsed
 from rktsd.errors import BadInput, NotFound, UsageError
+from rktsd.images.fetch import called
 from rktsd.store.records import ImageRecord
 from rktsd.store.store import Store
 
@@ -20,7 +21,7 @@ def inspect(context: Context, parsed: Parsed) -> int:
         raise UsageError("must provide at least one image ID or name")
     style = output_format(parsed.values)
     store = Store.open(context.paths.store)
-    found = [store.find(reference) for reference in parsed.arguments]
+    found = [called(reference, store) for reference in parsed.arguments]
     users = _users(context, store)
     described = [_describe(store, record, users) for record in found]
     if style is not None:

@@ -11,7 +11,7 @@ def push(context: Context, parsed: Parsed) -> int:
     """Send an image, and print the digest that it has there."""
     from rktsd.cli.fetching import fetch_options, report
     from rktsd.cli.progress import talk
-    from rktsd.images.fetch import Job
+    from rktsd.images.fetch import Job, called
     from rktsd.images.push import push as push_image
     from rktsd.store.store import Store
 
@@ -20,7 +20,7 @@ def push(context: Context, parsed: Parsed) -> int:
     reference, destination = parsed.arguments
     told = talk(report)
     with Store.open(context.paths.store) as store:
-        record = store.find(reference)
+        record = called(reference, store)
         options = fetch_options(context, "never", watch=told.watch)
         job = Job(store, context.paths, options, told.report)
         digest = push_image(record, destination, job, replace=parsed.values.on("overwrite"))

@@ -10,6 +10,7 @@ from rktsd.cli.images import shown_name
 from rktsd.cli.parse import Parsed
 from rktsd.errors import BadInput, FetchError, NotFound, RktError, TrustError, Unsupported
 from rktsd.images.checking import DOCUMENT, LAYER, Finding, Known, State, check
+from rktsd.images.fetch import called
 from rktsd.store.records import ImageRecord
 from rktsd.store.store import Store
 
@@ -40,7 +41,7 @@ def verify(context: Context, parsed: Parsed) -> int:
         wanted: list[str | ImageRecord] = [*parsed.arguments]
         for each in wanted or store.images():
             try:
-                record = each if isinstance(each, ImageRecord) else store.find(each)
+                record = each if isinstance(each, ImageRecord) else called(each, store)
                 found = _verify(context, store, record, known, fetching=fetching)
             except RktError as error:
                 context.fail(error)

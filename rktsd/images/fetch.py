@@ -154,6 +154,27 @@ def stored(reference: str, store: Store) -> ImageRecord:
     return found
 
 
+def called(reference: str, store: Store) -> ImageRecord:
+    """The stored image with this ID or name, or the last one that ``reference`` was fetched by.
+
+    Raises NotFound, BadInput.
+    """
+    try:
+        return store.find(reference)
+    except RktError as error:
+        problem = error
+    try:
+        wanted = parse_reference(reference, is_file=lambda path: False)
+    except RktError:
+        raise problem from None
+    if wanted.kind in (Kind.ID, Kind.NAME):
+        raise problem
+    found = _stored(wanted, store)
+    if found is None:
+        raise NotFound(f'image "{reference}" is not in the store')
+    return found
+
+
 def fetch_as(reference: Reference, job: Job) -> ImageRecord:
     """``fetch`` for a reference that is parsed; dependencies come back here."""
     kind, policy = reference.kind, job.options.pull_policy

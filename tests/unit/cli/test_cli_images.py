@@ -55,6 +55,35 @@ def put(
         return store.import_aci(path, source=source, verified_by="insecure").id
 
 
+@pytest.mark.parametrize(
+    ("source", "reference"),
+    [
+        ("docker://registry-1.docker.io/library/web:v1", "docker://web:v1"),
+        ("oci:/srv/images:v1", "oci:/srv/images:v1"),
+        ("https://example.com:8443/web.aci", "https://example.com:8443/web.aci"),
+        ("file:///srv/web.aci", "/srv/web.aci"),
+    ],
+)
+def test_images_are_known_by_what_they_were_fetched_by(
+    tmp_path: Path, rkt: Rkt, store: Store, source: str, reference: str
+) -> None:
+    image = put(store, tmp_path)
+    with store:
+        store.add_image(replace(store.image(image), source=source), store.manifest_bytes(image))
+    (found,) = json.loads(rkt("image", "inspect", "--format=json", reference)[1])
+    assert found["id"] == image
+    assert json.loads(rkt("image", "cat-manifest", reference)[1])["name"] == NAME
+    for command, out in (("export", "a"), ("extract", "b"), ("render", "c")):
+        assert rkt("image", command, reference, str(tmp_path / out)) == (0, "", "")
+    assert rkt("image", "verify", reference)[0] == 0
+    other = reference.replace("web", "none").replace("v1", "v2")
+    said = f'image "{other}" is not in the store'
+    assert rkt("image", "inspect", other) == (254, "", f"inspect: {said}\n")
+    assert rkt("image", "rm", other)[2].startswith(f"rm: {said}\n")
+    assert rkt("image", "rm", reference, reference)[0] == 0
+    assert stored(rkt) == {}
+
+
 def test_export(tmp_path: Path, rkt: Rkt, store: Store) -> None:
     made = put(store, tmp_path)
     out = tmp_path / "out.aci"
