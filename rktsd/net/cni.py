@@ -5,12 +5,20 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rktsd.errors import CommandFailed, NetworkError
-from rktsd.net.config import NetworkConfig, Plugin
+from rktsd.net.config import VERSION, NetworkConfig, Plugin
 from rktsd.net.ports import PortMapping
 from rktsd.net.state import Result
 
 TIMEOUT = 60.0
 PORT_MAPPINGS = "portMappings"
+
+
+# An error of the specification: the plugin does not speak the version of its configuration.
+_INCOMPATIBLE = 1
+
+
+class Incompatible(NetworkError):
+    """A plugin does not know the version of CNI that it was addressed in."""
 
 
 class Target(NamedTuple):
@@ -54,6 +62,44 @@ def delete(
             first = first or error
     if first:
         raise first
+
+
+def check(network: NetworkConfig, target: Target, *, interface: str, result: Result) -> None:
+    """Ask the plugins whether all is as their ADD left it. Raises NetworkError when it is not.
+
+    CHECK is of 0.4.0 and later, and a file can forbid it.
+    """
+    if not network.check or _order(network.cni_version) < _order("0.4.0"):
+        return
+    for plugin in network.plugins:
+        _run("CHECK", network, target, interface, _conf(network, plugin, (), result))
+
+
+def agree(network: NetworkConfig, target: Target, *, why: Incompatible) -> NetworkConfig:
+    """``network`` in the best version that all its plugins know. Raises NetworkError for none."""
+    common = set(network.versions)
+    known = []
+    for plugin in network.plugins:
+        spoken = _versions(network, target, plugin)
+        common &= set(spoken)
+        known.append(f"{plugin['type']} speaks {', '.join(spoken) or 'none'}")
+    common.discard(network.cni_version)
+    if not common:
+        wanted = ", ".join(network.versions)
+        raise NetworkError(f"{why} (wanted: {wanted}; {'; '.join(known)})")
+    return network._replace(cni_version=max(common, key=_order))
+
+
+def _versions(network: NetworkConfig, target: Target, plugin: Plugin) -> list[str]:
+    found = _run("VERSION", network, target, "", {"type": plugin["type"], "cniVersion": VERSION})
+    versions = found.get("supportedVersions")
+    return (
+        [each for each in versions if isinstance(each, str)] if isinstance(versions, list) else []
+    )
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
 def check_programs(network: NetworkConfig, *, rules: bool = False) -> None:
@@ -115,7 +161,8 @@ def _conf(
         offered = _runtime_config(network.args, ports)
         chosen = {name: value for name, value in offered.items() if capabilities.get(name)}
         if chosen:
-            conf["runtimeConfig"] = chosen
+            told = conf.get("runtimeConfig")
+            conf["runtimeConfig"] = {**(told if isinstance(told, Mapping) else {}), **chosen}
     return conf
 
 
@@ -174,8 +221,10 @@ def _run(
     except CommandFailed as error:
         raise NetworkError(f"{where}: {error}") from error
     if done.returncode != 0:
-        raise NetworkError(f"{where}: {_reason(done.stdout, done.stderr, done.returncode)}")
-    if command == "DEL":
+        code, reason = _reason(done.stdout, done.stderr, done.returncode)
+        kind = Incompatible if code == _INCOMPATIBLE else NetworkError
+        raise kind(f"{where}: {reason}")
+    if command in ("DEL", "CHECK"):
         return {}
     try:
         result = json.loads(done.stdout)
@@ -194,13 +243,15 @@ def _is_namespace(path: str) -> bool:
         return False
 
 
-def _reason(output: bytes, errors: bytes, status: int) -> str:
-    """What a failed plugin says, as one line: the msg and details of its error object."""
+def _reason(output: bytes, errors: bytes, status: int) -> tuple[object, str]:
+    """What a failed plugin says: the code of its error object, its msg and details as one line."""
     import json
 
+    code = None
     try:
         error = json.loads(output)
+        code = error.get("code")
         reason = ": ".join(str(error[key]) for key in ("msg", "details") if error.get(key))
     except (ValueError, AttributeError):
         reason = (errors or output).decode(errors="replace")
-    return " ".join(reason.split()) or f"exit status {status}"
+    return code, " ".join(reason.split()) or f"exit status {status}"

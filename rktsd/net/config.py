@@ -13,6 +13,17 @@ LIMIT = 1 << 20
 
 # Results carry interfaces, and DEL gets the saved result, only from this version on.
 VERSION = "0.4.0"
+VERSIONS = ("1.0.0", "0.4.0", "0.3.1", "0.3.0")
+"""What plugins may be spoken to in, the best first."""
+
+# Of these nothing outlives the machine's run, given addresses that do not.
+_PASSING = frozenset((
+    "bandwidth", "bridge", "dummy", "firewall", "host-device", "ipvlan", "loopback", "macvlan",
+    "portmap", "ptp", "sbr", "tuning", "vlan", "vrf",
+))  # fmt: skip
+_PASSING_ADDRESSES = frozenset(("dhcp", "static"))
+
+_OF_LISTS = ("name", "cniVersion", "cniVersions", "disableCheck")
 
 Plugin = Mapping[str, object]
 Mode = Literal["host", "none", "networks"]
@@ -23,7 +34,8 @@ class NetworkConfig(NamedTuple):
 
     ``plugins`` are the objects of a conflist's "plugins", ``args`` is CNI_ARGS ("K=V;K=V"),
     ``plugin_path`` lists the directories to find plugin programs in. ``masquerade``: the host gives
-    its own addresses to what leaves the network, by rules of ours.
+    its own addresses to what leaves the network, by rules of ours. ``versions`` are those of CNI
+    that will do, ``check`` is whether the file lets plugins be asked if all is well.
     """
 
     name: str
@@ -32,6 +44,8 @@ class NetworkConfig(NamedTuple):
     args: str
     plugin_path: tuple[str, ...]
     masquerade: bool = False
+    versions: tuple[str, ...] = VERSIONS
+    check: bool = True
 
 
 def networks(paths: Paths, wanted: Sequence[str]) -> list[NetworkConfig]:
@@ -46,14 +60,19 @@ def networks(paths: Paths, wanted: Sequence[str]) -> list[NetworkConfig]:
     if mode(wanted) != "networks":
         return []
     args = dict(_split(value) for value in wanted or ("default",))
-    known = _known(paths)
+    found = _known(paths)
     if "all" in args:
-        return list(known.values())
-    missing = [name for name in args if name not in known]
+        return list(found.values())
+    missing = [name for name in args if name not in found]
     if missing:
         hint = f"there are default, default-restricted, and files in {paths.local_config}/net.d"
         raise NotFound(f"networks not found: {', '.join(missing)}", hint=hint)
-    return [net._replace(args=args[name]) for name, net in known.items() if name in args]
+    return [net._replace(args=args[name]) for name, net in found.items() if name in args]
+
+
+def known(paths: Paths) -> list[NetworkConfig]:
+    """All networks, in load order. Raises BadInput for a bad file."""
+    return list(_known(paths).values())
 
 
 def mode(wanted: Sequence[str]) -> Mode:
@@ -85,6 +104,22 @@ def _split(value: str) -> tuple[str, str]:
         if not key or not equals or "\0" in pair:
             raise UsageError(f"network {name!r}: argument {pair!r} is not KEY=VALUE")
     return name, args
+
+
+def outlasts(network: NetworkConfig) -> bool:
+    """Whether something of the network may still be there after a reboot, an address for one."""
+    return any(
+        plugin["type"] not in _PASSING or _addresses_outlast(plugin.get("ipam"))
+        for plugin in network.plugins
+    )
+
+
+def _addresses_outlast(ipam: object) -> bool:
+    if not isinstance(ipam, Mapping) or not ipam:
+        return False
+    if ipam["type"] == "host-local":
+        return not str(ipam["dataDir"]).startswith("/run/")
+    return ipam["type"] not in _PASSING_ADDRESSES
 
 
 def valid_name(name: object) -> bool:
@@ -213,17 +248,29 @@ def _read(paths: Paths, path: str) -> NetworkConfig:
         raise BadInput(f"{path}: name: not a network name: {name!r}")
     if name in ("host", "none", "all"):
         raise BadInput(f"{path}: name: {name!r} has a meaning of its own")
-    version = conf.get("cniVersion") or VERSION
-    if not isinstance(version, str):
-        raise BadInput(f"{path}: cniVersion: not a string: {version!r}")
+    versions = _versions(conf, path)
     chain, prefix = conf.get("plugins"), "plugins[{}]."
     if path.endswith(".conf"):
-        chain, prefix = [{k: v for k, v in conf.items() if k not in ("name", "cniVersion")}], ""
+        chain, prefix = [{k: v for k, v in conf.items() if k not in _OF_LISTS}], ""
     if not isinstance(chain, list) or not chain:
         raise BadInput(f"{path}: plugins: not a list with at least one plugin")
     for index, plugin in enumerate(chain):
         _check_plugin(plugin, f"{path}: {prefix.format(index)}")
-    return _config(paths, str(name), version, chain)
+    found = _config(paths, str(name), versions[0] if versions else VERSION, chain)
+    check = conf.get("disableCheck") not in (True, "true")
+    return found._replace(versions=versions or VERSIONS, check=check)
+
+
+def _versions(conf: Mapping[str, object], path: str) -> tuple[str, ...]:
+    """What the file says of versions, the best first; empty when it leaves that to us."""
+    version, more = conf.get("cniVersion") or None, conf.get("cniVersions") or []
+    if version is not None and not isinstance(version, str):
+        raise BadInput(f"{path}: cniVersion: not a string: {version!r}")
+    if not isinstance(more, list) or not all(isinstance(each, str) for each in more):
+        raise BadInput(f"{path}: cniVersions: not a list of strings: {more!r}")
+    # Of a list, what is newer than we know is for others.
+    listed = [each for each in VERSIONS if each in more or (more and each == version)]
+    return tuple(listed) or ((version,) if version else ())
 
 
 def _check_plugin(plugin: object, where: str) -> None:

@@ -117,7 +117,9 @@ def trusted(legs: Iterable[Leg]) -> list[str]:
     return [leg.address for leg in legs if leg.interface]
 
 
-def dismiss(container_id: str, host: Host, addresses: Iterable[str], *, lock: int) -> None:
+def dismiss(
+    container_id: str, host: Host, addresses: Iterable[str], *, lock: int | None = None
+) -> None:
     """Take back what ``admit`` did, as far as it is still there. Raises CommandFailed."""
     from rktsd.host.process import run
 
@@ -132,7 +134,8 @@ def dismiss(container_id: str, host: Host, addresses: Iterable[str], *, lock: in
             if mark in line
         ]
     if lines:
-        run(["nft", "-f", "-"], input="".join(lines).encode(), pass_fds=(lock,))
+        inherited = () if lock is None else (lock,)
+        run(["nft", "-f", "-"], input="".join(lines).encode(), pass_fds=inherited)
     for address in addresses:
         # A reload, or its end, makes it forget.
         with contextlib.suppress(CommandFailed):

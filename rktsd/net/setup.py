@@ -7,21 +7,16 @@ from typing import NamedTuple
 
 from rktsd.errors import NetworkError, RktError
 from rktsd.host.files import locked
-from rktsd.net import ipv6, openings
+from rktsd.net import cni, ipv6, openings
 from rktsd.net import namespace as netns
-from rktsd.net.config import NetworkConfig, valid_name
+from rktsd.net.chains import bounded, chains
+from rktsd.net.config import NetworkConfig, outlasts, valid_name
 from rktsd.net.ports import PortMapping, check_conflicts
-from rktsd.net.state import Joined, State, addresses, forget, ips, load, save
+from rktsd.net.state import Joined, Result, State, addresses, forget, ips, load, load_file, save
 from rktsd.paths import RUN
 
 PORTS = f"{RUN}/ports"
 PATIENCE = 90.0
-# How long the kernel lets an interface send at full speed, in seconds of its rate, and the least
-# amount of it in bits: a packet that the kernel has not split yet has to fit.
-BURST_TIME = 0.1
-LEAST_BURST = 8 * 64 * 1024
-# The plugin's own limit: the kernel counts bytes in 32 bits.
-MOST_BURST = 8 * (2**32 - 1)
 
 
 class Attachment(NamedTuple):
@@ -56,6 +51,7 @@ def set_up(
     ports_dir: str = PORTS,
     bandwidth: int | None = None,
     forward: bool = True,
+    lasting: str | None = None,
     called: Callable[[str], str] = str,
 ) -> list[Attachment]:
     """Make the network namespace at path ``namespace``, join ``networks``, publish ``ports``.
@@ -64,8 +60,9 @@ def set_up(
     so that ``tear_down(state_dir)`` undoes it whatever happens. Ports go to the first network that
     masquerades, else to the last (rkt's rule). ``called`` tells how the user knows whoever has a
     state directory. ``bandwidth`` bounds every interface, in bytes a second for each direction;
-    ``forward`` lets the pod through where the host drops what it forwards. Raises BadInput for bad
-    ports and NetworkError for the rest; then nothing is left.
+    ``forward`` lets the pod through where the host drops what it forwards. ``lasting`` is a file
+    for what ``release_lasting`` needs after a reboot; it is made only when that would be of use.
+    Raises BadInput for bad ports and NetworkError for the rest; then nothing is left.
     """
     check_conflicts(ports)
     if ports and not networks:
@@ -74,12 +71,14 @@ def set_up(
         raise NetworkError(f"not a container id: {container_id!r}")
     if os.path.lexists(namespace):
         raise NetworkError(f"network namespace {namespace} exists already")
-    joining = _chains([_bounded(each, bandwidth) for each in networks], ports)
+    joining = chains([bounded(each, bandwidth) for each in networks], ports)
     os.makedirs(state_dir, exist_ok=True)
     with locked(state_dir) as lock:
         if load(state_dir):
             raise NetworkError(f"{state_dir} holds a network that was not released")
+        outlasting = any(map(outlasts, networks))
         state = State(container_id, namespace, ports_dir, tuple(ports))
+        state = state._replace(lasting=lasting if outlasting else None)
         save(state_dir, state)
         try:
             if ports:
@@ -109,54 +108,79 @@ def tear_down(state_dir: str) -> None:
         _release(state_dir, lock)
 
 
+def release_lasting(path: str) -> None:
+    """Run DEL for the networks of a run that a reboot ended, by what ``set_up`` left in ``path``.
+
+    None there is fine. Raises NetworkError; then the file stays, so that the call can be repeated.
+    """
+    with contextlib.suppress(FileNotFoundError), locked(path) as lock:
+        state = load_file(path)
+        failures: list[RktError] = []
+        if state:
+            for each in reversed(state.joined):
+                _leave(state, each, lock, failures if each.result else [])
+        if failures:
+            raise failures[0]
+        os.unlink(path)
+
+
+def tend(state_dir: str, *, forward: bool) -> list[str]:
+    """Look after the network of a running pod: what was found, in a line each.
+
+    Rules that somebody took away are made anew; what plugins find wrong (CHECK) is told. Nothing
+    is done while somebody else works on the network. Raises NetworkError.
+    """
+    with (
+        contextlib.suppress(FileNotFoundError, BlockingIOError),
+        locked(state_dir, blocking=False) as lock,
+    ):
+        state = load(state_dir)
+        return _tend(state_dir, state, lock, forward=forward) if state else []
+    return []
+
+
+def _tend(state_dir: str, state: State, lock: int, *, forward: bool) -> list[str]:
+    found = []
+    if openings.mend(state_dir, state, forward=forward, lock=lock):
+        found.append("rules of the host's firewall were missing, and are made anew")
+    target = cni.Target(state.container_id, state.namespace, lock)
+    for config, interface, _, result in state.joined:
+        try:
+            cni.check(config, target, interface=interface, result=result or {})
+        except NetworkError as error:
+            found.append(f"{error} (a restart of the pod sets its networks up anew)")
+    return found
+
+
 def attachments(state_dir: str) -> list[Attachment]:
     """The interfaces of the pod whose network is recorded in ``state_dir``."""
     state = load(state_dir)
     return [_attachment(each) for each in state.joined] if state else []
 
 
-def _chains(networks: Sequence[NetworkConfig], ports: Sequence[PortMapping]) -> list[Joined]:
-    """What to join: eth0, eth1, …, with the ports where they go."""
-    from rktsd.net import cni
-
-    masqueraded = (index for index, network in enumerate(networks) if _masquerades(network))
-    target = next(masqueraded, len(networks) - 1) if ports else -1
-    joining = []
-    for index, network in enumerate(networks):
-        mappings = tuple(ports) if index == target else ()
-        cni.check_programs(network, rules=network.masquerade or bool(mappings))
-        joining.append(Joined(network, f"eth{index}", mappings, None))
-    return joining
-
-
-def _masquerades(network: NetworkConfig) -> bool:
-    return network.masquerade or any(plugin.get("ipMasq") for plugin in network.plugins)
-
-
-def _bounded(network: NetworkConfig, bandwidth: int | None) -> NetworkConfig:
-    """``network`` with CNI's bandwidth plugin, which sets up what tc(8) would."""
-    if bandwidth is None:
-        return network
-    rate = bandwidth * 8
-    burst = min(max(int(rate * BURST_TIME), LEAST_BURST), MOST_BURST)
-    plugin: dict[str, object] = {"type": "bandwidth"}
-    for way in ("ingress", "egress"):
-        plugin |= {f"{way}Rate": rate, f"{way}Burst": burst}
-    return network._replace(plugins=(*network.plugins, plugin))
-
-
 def _join(state_dir: str, state: State, joining: Joined, lock: int) -> State:
-    from rktsd.net import cni
-
     save(state_dir, state._replace(joined=(*state.joined, joining)))
     if ipv6.mentioned(joining.config.plugins) or ":" in joining.config.args:
         ipv6.keep_router_advertisements()
     target = cni.Target(state.container_id, state.namespace, lock)
-    result = cni.add(joining.config, target, interface=joining.interface, ports=joining.ports)
+    try:
+        result = _add(joining, target)
+    except cni.Incompatible as error:
+        agreed = cni.agree(joining.config, target, why=error)
+        # Those before it in the chain may have done their work.
+        with contextlib.suppress(NetworkError):
+            cni.delete(joining.config, target, interface=joining.interface, ports=joining.ports)
+        joining = joining._replace(config=agreed)
+        save(state_dir, state._replace(joined=(*state.joined, joining)))
+        result = _add(joining, target)
     state = state._replace(joined=(*state.joined, joining._replace(result=result)))
     save(state_dir, state)
     _hurry(state)
     return state
+
+
+def _add(joining: Joined, target: cni.Target) -> Result:
+    return cni.add(joining.config, target, interface=joining.interface, ports=joining.ports)
 
 
 def _hurry(state: State) -> None:
@@ -207,12 +231,10 @@ def _release(state_dir: str, lock: int, *, strict: bool = True) -> None:
         from rktsd.net import claims
 
         claims.release(state.ports_dir, state_dir, mappings=state.ports)
-    forget(state_dir)
+    forget(state_dir, state.lasting if state else None)
 
 
 def _leave(state: State, joined: Joined, lock: int, failures: list[RktError]) -> None:
-    from rktsd.net import cni
-
     target = cni.Target(state.container_id, state.namespace, lock)
     config, interface, ports, result = joined
     # ptp and bridge fail over the rules that a killed ADD did not come to make, but only after

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
-from rktsd.errors import NotFound
+from rktsd.errors import NotFound, StoreError
 from rktsd.host.files import read_limited, write_atomic
 from rktsd.net.config import NetworkConfig
 from rktsd.net.ports import PortMapping
@@ -35,7 +35,11 @@ class Joined(NamedTuple):
 
 
 class State(NamedTuple):
-    """``namespace`` is a path; ``ports_dir`` holds the claims of ``ports``."""
+    """``namespace`` is a path; ``ports_dir`` holds the claims of ``ports``.
+
+    ``lasting`` is a file for a copy that is there still after a reboot; None where nothing of the
+    networks is.
+    """
 
     container_id: str
     namespace: str
@@ -43,6 +47,7 @@ class State(NamedTuple):
     ports: tuple[PortMapping, ...] = ()
     joined: tuple[Joined, ...] = ()
     opened: Opened | None = None
+    lasting: str | None = None
 
 
 def save(state_dir: str, state: State) -> None:
@@ -52,29 +57,45 @@ def save(state_dir: str, state: State) -> None:
     tree = state._asdict() | {
         "joined": [each._asdict() | {"config": each.config._asdict()} for each in state.joined]
     }
+    text = json.dumps(tree, indent=1)
+    if state.lasting is not None:
+        write_atomic(state.lasting, text)
     # Not synced: a crash of the machine takes /run along, and the interfaces with it.
-    write_atomic(f"{state_dir}/{FILE}", json.dumps(tree, indent=1), durable=False)
+    write_atomic(f"{state_dir}/{FILE}", text, durable=False)
 
 
 def load(state_dir: str) -> State | None:
     """The state saved in ``state_dir``, None when there is none. Raises StoreError."""
+    return load_file(f"{state_dir}/{FILE}")
+
+
+def load_file(path: str) -> State | None:
+    """The state in a file, None when there is none. Raises StoreError."""
     import json
 
     try:
-        tree = json.loads(read_limited(f"{state_dir}/{FILE}", LIMIT))
-    except NotFound:
+        tree = json.loads(read_limited(path, LIMIT))
+    except (NotFound, NotADirectoryError):
         return None
+    except ValueError as error:
+        raise StoreError(f"{path}: not JSON: {error}") from error
     joined = tuple(
         Joined(_config(each["config"]), each["interface"], _ports(each["ports"]), each["result"])
         for each in tree["joined"]
     )
     ports = _ports(tree["ports"])
     known = tree["container_id"], tree["namespace"], tree["ports_dir"], ports, joined
-    return State(*known, tree.get("opened"))
+    return State(*known, tree["opened"], tree["lasting"])
 
 
-def forget(state_dir: str) -> None:
-    """Remove the directory of a released network, with what a killed ``save`` left in it."""
+def forget(state_dir: str, lasting: str | None = None) -> None:
+    """Remove the directory of a released network, with what a killed ``save`` left in it.
+
+    ``lasting`` goes with it, and before.
+    """
+    if lasting is not None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(lasting)
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(state_dir):
             if name == FILE or name.startswith(f".{FILE}."):
@@ -90,6 +111,8 @@ def _config(tree: dict[str, Any]) -> NetworkConfig:
         tree["args"],
         tuple(tree["plugin_path"]),
         tree["masquerade"],
+        tuple(tree["versions"]),
+        tree["check"],
     )
 
 

@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from rktsd.errors import BadInput, RktError, StoreError, SystemdError
 from rktsd.host.files import locked
-from rktsd.pods import directories, names, query, runs, usage
+from rktsd.pods import directories, query, runs, usage
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
 from rktsd.pods.kept import is_kept
 from rktsd.pods.query import Live, Place
+from rktsd.pods.tending import LASTING, repair
 from rktsd.systemd.names import pod_unit
 
 TYPE_CHECKING = False
@@ -63,12 +64,14 @@ def collect(
 ) -> list[RktError]:
     """rkt's gc: mark ended pods, then remove what is old enough. Returns what went wrong.
 
-    ``say`` hears of every pod that is removed. Raises SystemdError before anything is done.
+    Networks are put right before. ``say`` hears of that, and of every pod that is removed. Raises
+    SystemdError before anything is done.
     """
     found = query.places(paths)
     live = query.running(paths, found)
     problems: list[RktError] = []
     _reap_leftovers(paths, problems)
+    problems += repair(paths, say=say)
     for place in found:
         target = _target(place, live, ages, mark_only=mark_only)
         if target is not None:
@@ -134,7 +137,7 @@ def _age(path: str) -> float:
 
 def _move(paths: Paths, place: Place, target: str) -> Place | None:
     """Rename a pod that is at rest. None when it is gone, or was started meanwhile."""
-    if place.stage == RUN and place.uuid in _held(paths):
+    if place.stage == RUN and place.uuid in runs.held(paths):
         return None
     try:
         # Locked until it is sure that the pod is at rest, so that nobody deletes it before.
@@ -150,23 +153,16 @@ def _move(paths: Paths, place: Place, target: str) -> Place | None:
     return moved._replace(stage=target)
 
 
-def _held(paths: Paths) -> set[str]:
-    """The UUIDs of runs that are not reaped: they run, or something of theirs is not released."""
-    held = set()
-    with contextlib.suppress(FileNotFoundError):
-        for pod in os.listdir(f"{paths.run}/pods"):
-            with contextlib.suppress(OSError), open(f"{paths.run}/pods/{pod}/uuid") as file:
-                held.add(file.read().strip())
-    return held
-
-
 def _delete(paths: Paths, place: Place) -> None:
     """Remove a pod's directory for good, or wait until whoever is at it has done so."""
+    from rktsd.net.setup import release_lasting
     from rktsd.store.tree import remove_tree
 
     own = place.name is None or is_kept(place)
     try:
         with locked(place.directory):
+            # Nobody could do it later.
+            release_lasting(f"{place.directory}/{LASTING}")
             remove_tree(place.directory)
     except FileNotFoundError:
         return
@@ -197,7 +193,6 @@ def _reap_leftovers(paths: Paths, problems: list[RktError]) -> None:
         # Somebody who has the lock is starting the pod, and has reaped it before.
         with contextlib.suppress(BlockingIOError), runs.lock(paths, pod, blocking=False):
             _reap(paths, pod, problems)
-    _attempt(problems, functools.partial(names.refresh, f"{paths.run}/pods"))
 
 
 def _reap(paths: Paths, pod: str, problems: list[RktError]) -> None:

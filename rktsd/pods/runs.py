@@ -37,6 +37,16 @@ def lock(paths: Paths, pod: str, *, blocking: bool = True) -> Iterator[None]:
         os.close(descriptor)
 
 
+def held(paths: Paths) -> set[str]:
+    """The UUIDs of runs that are not reaped: they run, or something of theirs is not released."""
+    held = set()
+    with contextlib.suppress(FileNotFoundError):
+        for pod in os.listdir(f"{paths.run}/pods"):
+            with contextlib.suppress(OSError), open(f"{paths.run}/pods/{pod}/uuid") as file:
+                held.add(file.read().strip())
+    return held
+
+
 def check_layers(paths: Paths, layers: list[str], *, pod: str) -> None:
     """Find out whether the pod's layers are all stored. Raises NotFound."""
     for layer in layers:

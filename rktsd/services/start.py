@@ -133,22 +133,30 @@ def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> lis
         write_atomic(f"{run_directory}/namespace", f"{namespace}\n", durable=False)
         create(namespace)
         return []
-    from rktsd.net.config import networks, settings
+    from rktsd.net.config import networks, outlasts, settings
     from rktsd.net.ports import PortMapping
     from rktsd.net.setup import set_up
     from rktsd.pods.networks import holder, record
 
+    directory = compiled["plan"]["directory"]
+    joining = networks(paths, compiled["networks"])
+    if any(map(outlasts, joining)):
+        from rktsd.pods.tending import release_earlier
+
+        for error in release_earlier(paths, directory):
+            sys.stderr.write(f"{_WARNING}{error}\n")
     attachments = set_up(
         f"{run_directory}/network",
         container_id=compiled["plan"]["uuid"],
         namespace=namespace,
-        networks=networks(paths, compiled["networks"]),
+        networks=joining,
         ports=[PortMapping(*port) for port in compiled["ports"]],
         bandwidth=compiled["plan"]["bandwidth"],
         forward=settings(paths).forward,
+        lasting=f"{directory}/network.json",
         called=holder,
     )
-    record(compiled["plan"]["directory"], attachments)
+    record(directory, attachments)
     if any(each.nameservers or each.search or each.options for each in attachments):
         from rktsd.pods.networks import use_name_servers
 

@@ -1,12 +1,14 @@
 """A host with a network of its own, another machine beside it, and what can be seen of both."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from rktsd.net.config import networks
@@ -65,6 +67,18 @@ class Host(NamedTuple):
 
 def published(port: int, *, ip: str | None = None, protocol: str = "tcp") -> PortMapping:
     return PortMapping(ip, port, 80, protocol)
+
+
+def write_network(host: Host, name: str, **plugin: object) -> None:
+    conf = {"name": name, **plugin}
+    Path(host.paths.local_config, "net.d", f"{name}.conf").write_text(json.dumps(conf))
+
+
+def write_plugin(host: Host, name: str, script: str) -> None:
+    """A program that is found before Debian's plugin of the same name."""
+    path = Path(host.paths.local_config, "net.d", name)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
 
 
 @contextlib.contextmanager

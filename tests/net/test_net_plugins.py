@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from rktsd.errors import NetworkError
-from rktsd.net.setup import attachments, tear_down
-from tests.net.machines import Host, caller, listen, published, traces
+from rktsd.net.config import networks
+from rktsd.net.setup import attachments, set_up, tear_down
+from tests.net.machines import Host, caller, listen, published, traces, write_plugin
 
 
 def write(host: Host, file: str, conf: Mapping[str, object]) -> None:
@@ -120,4 +121,28 @@ def test_plugins_see_the_documented_environment(host: Host, kind: str) -> None:
         "CNI_ARGS": "K=V",
         "CNI_PATH": f"{host.paths.local_config}/net.d:/usr/lib/rkt/net.d"
         ":/usr/lib/rkt/plugins/net:/usr/lib/cni:/opt/cni/bin",
+    }
+
+
+def test_capabilities_bring_ports_and_limits(host: Host) -> None:
+    result = json.dumps({"cniVersion": "0.4.0", "ips": []})
+    write_plugin(host, "spy", f"cat >/run/spy.conf\necho '{result}'")
+    capabilities = {"portMappings": True, "bandwidth": True, "ips": True, "aliases": True}
+    plugins = [{"type": "spy", "capabilities": capabilities}]
+    write(host, "spy.conflist", {"name": "spy", "cniVersion": "0.4.0", "plugins": plugins})
+    set_up(
+        host.state("a"),
+        container_id="a",
+        namespace=host.namespace("a"),
+        networks=networks(host.paths, ["spy"]),
+        ports=(published(8080),),
+        bandwidth=1 << 20,
+    )
+    seen = json.loads(Path("/run/spy.conf").read_text())
+    assert "capabilities" not in seen
+    rates = {f"{way}Rate": 1 << 23 for way in ("ingress", "egress")}
+    bursts = {f"{way}Burst": 838860 for way in ("ingress", "egress")}
+    assert seen["runtimeConfig"] == {
+        "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}],
+        "bandwidth": rates | bursts,
     }

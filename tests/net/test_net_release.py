@@ -15,19 +15,16 @@ from rktsd.errors import NetworkError
 from rktsd.host import process
 from rktsd.net.namespace import create, remove
 from rktsd.net.setup import set_up, tear_down
-from tests.net.machines import HOST, Host, caller, listen, published, traces
-
-
-def write_network(host: Host, name: str, **plugin: object) -> None:
-    conf = {"name": name, **plugin}
-    Path(host.paths.local_config, "net.d", f"{name}.conf").write_text(json.dumps(conf))
-
-
-def write_plugin(host: Host, name: str, script: str) -> None:
-    """A program that is found before Debian's plugin of the same name."""
-    path = Path(host.paths.local_config, "net.d", name)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
+from tests.net.machines import (
+    HOST,
+    Host,
+    caller,
+    listen,
+    published,
+    traces,
+    write_network,
+    write_plugin,
+)
 
 
 def write_default_of_plugins(host: Host) -> None:

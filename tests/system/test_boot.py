@@ -75,13 +75,29 @@ def test_poweroff_ends_apps_then_network_then_the_rest(own_box: Box) -> None:
     pod.start()
 
 
+# With a single address, which is kept on disk.
+KEPT = {
+    "name": "kept", "type": "ptp",
+    "ipam": {"type": "host-local", "subnet": "10.66.0.0/30", "dataDir": "/var/lib/cni/networks"},
+}  # fmt: skip
+
+
 def test_a_crash_of_the_machine_is_no_obstacle(own_box: Box) -> None:
     pod = Pod(own_box, "web", app("one", SERVE))
+    own_box.write("/etc/rkt/net.d/kept.conf", json.dumps(KEPT))
+    kept = Pod(own_box, "kept", 'network = "kept"\n' + app("one", SERVE))
     pod.start()
+    kept.start()
     own_box.crash()
     own_box.start()
     listed = own_box.run(["rkt", "list", "--full"], check=True)
     assert "exited" in listed.stdout
     pod.start()
+    kept.start()
     own_box.run(["rkt", "gc", "--grace-period=0s"], check=True)
     pod.stop()
+    own_box.crash()
+    own_box.start()
+    own_box.run(["rkt", "gc", "--grace-period=0s"], check=True)
+    assert "10.66.0.2" not in own_box.shell("ls /var/lib/cni/networks/kept")
+    assert own_box.shell("ls /var/lib/rkt/pods/run").split() == []

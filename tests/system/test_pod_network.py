@@ -185,3 +185,18 @@ def test_names_of_pods_that_nobody_reaped_are_gone_after_gc(make_pod: MakePod) -
     assert "lost-names" not in stays.box.read("/run/rkt/pods/stays/hosts")
     stays.stop()
     assert stays.leftovers() == ""
+
+
+def test_gc_removes_what_nobody_has_and_makes_rules_anew(make_pod: MakePod) -> None:
+    pod = make_pod("mended", PORT.format(8085, "") + app("web", HTTPD, extra=LISTENS))
+    pod.start()
+    reservation = "/run/rkt/networks/default/172.16.28.200"
+    pod.box.write(reservation, "aaaaaaaa-0000-4000-8000-000000000001\r\neth0")
+    pod.box.shell("ip netns add rkt-aaaaaaaa-0000-4000-8000-000000000001; iptables -t nat -F")
+    assert _fetch(pod, "http://127.0.0.1:8085") == ""
+    done = pod.box.run(["rkt", "gc"], check=True)
+    assert "pod mended: rules of the host's firewall were missing, and are made anew" in done.stderr
+    eventually(lambda: _fetch(pod, "http://127.0.0.1:8085") == "mended", "localhost answers again")
+    assert "made anew" not in pod.box.run(["rkt", "gc"], check=True).stderr
+    pod.stop()
+    assert pod.leftovers() == ""

@@ -1,0 +1,80 @@
+"""Networks of pods that a crash, a reboot or somebody else got at: what gc and starts put right."""
+
+from __future__ import annotations
+
+import os
+
+from rktsd.errors import NetworkError, RktError
+from rktsd.net.setup import release_lasting
+from rktsd.pods import directories, names, runs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rktsd.paths import Paths
+
+LASTING = "network.json"
+"""In the directory of a pod: what of its networks outlives the run of the machine."""
+
+
+def release_earlier(paths: Paths, directory: str | None = None) -> list[RktError]:
+    """Release what runs that ended with the machine still have, addresses for one.
+
+    ``directory`` is that of a pod which begins a run now, and so holds nothing of an earlier one.
+    Returns what went wrong; that can be tried again.
+    """
+    held = runs.held(paths)
+    found = [
+        directories.stage_directory(paths, stage, uuid)
+        for stage, uuid in directories.all_pods(paths)
+        if uuid not in held
+    ]
+    problems: list[RktError] = []
+    for each in (directory, *found):
+        if each is not None:
+            try:
+                release_lasting(f"{each}/{LASTING}")
+            except RktError as error:
+                problems.append(error)
+    return problems
+
+
+def repair(paths: Paths, *, say: Callable[[str], None]) -> list[RktError]:
+    """Put right what can be, in the networks of running pods and of those that are gone.
+
+    ``say`` hears what was found in those of running pods. Returns what went wrong.
+    """
+    from rktsd.net import config
+    from rktsd.net.orphans import remove_orphans
+
+    problems = release_earlier(paths)
+    try:
+        settings, known = config.settings(paths), [each.name for each in config.known(paths)]
+    except RktError as error:
+        problems.append(error)
+        settings, known = config.Settings(), []
+    problems += remove_orphans(paths.run, ids=lambda: runs.held(paths), networks=known)
+    problems += _tend(paths, forward=settings.forward, say=say)
+    try:
+        names.refresh(f"{paths.run}/pods")
+    except OSError as error:
+        problems.append(NetworkError(f"{error.filename}: {error.strerror}"))
+    return problems
+
+
+def _tend(paths: Paths, *, forward: bool, say: Callable[[str], None]) -> list[RktError]:
+    from rktsd.net.setup import tend
+
+    try:
+        pods = sorted(os.listdir(f"{paths.run}/pods"))
+    except FileNotFoundError:
+        return []
+    problems: list[RktError] = []
+    for pod in pods:
+        try:
+            for line in tend(f"{paths.pod_run(pod)}/network", forward=forward):
+                say(f"pod {pod}: {line}")
+        except RktError as error:
+            problems.append(NetworkError(f"pod {pod}: {error}"))
+    return problems
