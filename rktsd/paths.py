@@ -8,15 +8,22 @@ LOCAL_CONFIG = "/etc/rkt"
 RUN = "/run/rkt"
 LIBEXEC = "/usr/lib/rkt"
 
+USER_RANGE = 65536
+"""How many users and groups a pod with private users has."""
+
 
 class Paths(NamedTuple):
-    """The directories a command works with; ``--dir`` and ``--*-config`` change them."""
+    """The directories a command works with; ``--dir`` and ``--*-config`` change them.
+
+    ``users``, where ranges of users are recorded, is one for all of a machine.
+    """
 
     data: str = DATA
     system_config: str = SYSTEM_CONFIG
     local_config: str = LOCAL_CONFIG
     user_config: str | None = None
     run: str = RUN
+    users: str = f"{DATA}/users"
 
     @property
     def store(self) -> str:

@@ -1,6 +1,7 @@
 """``rkt start``, ``restart``, ``stop``, ``rm`` and ``gc``."""
 
 import contextlib
+import os
 import sys
 
 from rktsd.cli.arguments import none, pods, positive_span, signal_number, span
@@ -93,6 +94,10 @@ def _remove(context: Context, pod: str) -> None:
 
     place = query.find(context.paths, pod)
     remove(context.paths, place, live=query.running(context.paths, [place]))
+    if os.path.isdir(context.paths.users):
+        from rktsd.pods.userranges import release_unused
+
+        release_unused(context.paths, blocking=False)
     sys.stdout.write(f'"{place.uuid}"\n')
 
 
@@ -113,6 +118,10 @@ def gc(context: Context, parsed: Parsed) -> int:
     if not mark_only:
         cache.forget_orphans(context.paths)
         try:
+            if os.path.isdir(context.paths.users):
+                from rktsd.pods.userranges import release_unused
+
+                release_unused(context.paths)
             free_images(context.paths, Store.open(context.paths.store), warn=context.note)
         except NotFound:
             pass

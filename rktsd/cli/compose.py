@@ -86,8 +86,9 @@ def pod_options(values: Values, usual: PodOptions) -> PodOptions:
     ):
         if flag in values:
             changes[member] = tuple(values.words(flag))
-    if "follow-links" in values:
-        changes["follow_links"] = values.on("follow-links")
+    for flag, member in (("follow-links", "follow_links"), ("private-users", "private_users")):
+        if flag in values:
+            changes[member] = values.on(flag)
     if values.last("ipc") not in (None, *IPC):
         raise UsageError(f'--ipc: "{values.last("ipc")}" is not {", ".join(IPC)}')
     for flag, member in (

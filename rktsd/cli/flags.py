@@ -118,7 +118,7 @@ _PREPARE = (
     _value("set-env-file", "FILE", "environment of all apps, a line each", several=True),
     *_PULL,
     _value("pod-manifest", "FILE", "run this appc pod manifest instead of images"),
-    _refused("private-users", f"--private-users {NOT_DONE}", kind=BOOL),
+    Flag("private-users", help="give the pod a range of users of its own"),
     _refused("no-overlay", f"--no-overlay {NOT_DONE}: the root of an app is an overlay", kind=BOOL),
     *_STAGE1,
 )

@@ -11,6 +11,7 @@ from rktsd.cli.context import Context
 from rktsd.cli.parse import Parsed
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.net.ports import PortMapping, listed
+from rktsd.paths import USER_RANGE
 from rktsd.pods import query
 from rktsd.pods.query import EXITED, RUNNING, AppStatus, PodStatus
 
@@ -91,6 +92,8 @@ def pod_json(status: PodStatus) -> dict[str, Any]:
     members["created_at"] = status.created // 10**9
     if status.started:
         members["started_at"] = status.started // 10**9
+    if status.users is not None:
+        members["private_users"] = {"first": status.users, "count": USER_RANGE}
     if status.unapplied:
         members["unapplied"] = list(status.unapplied)
     for key, source in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
@@ -214,6 +217,8 @@ def _lines(context: Context, status: PodStatus) -> list[str]:
         pid = _main_pid(status)
         if pid:
             lines.append(f"pid={pid}")
+    if status.users is not None:
+        lines.append(f"private-users={status.users}:{USER_RANGE}")
     lines += [f"unapplied={line}" for line in status.unapplied]
     if status.state in (RUNNING, EXITED) or status.started:
         lines.append(f"exited={'false' if status.state == RUNNING else 'true'}")

@@ -63,8 +63,10 @@ class Compiled(TypedDict):
     namespace: str | None
 
 
-def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Paths) -> Compiled:
-    """Look up what the plan has to be told, and plan.
+def compile_pod(
+    spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Paths, dry: bool = False
+) -> Compiled:
+    """Look up what the plan has to be told, and plan. With ``dry`` nothing is recorded.
 
     ``pod`` is the pod's name, or its UUID; ``directory`` is where it lies when it runs.
     Raises BadInput, NotFound or Unsupported naming the app, field and value at fault.
@@ -104,6 +106,7 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         strict=spec.options.strict,
         shm_size=spec.options.shm_size,
         flavor=flavor,
+        users=_users(spec, pod, paths, dry=dry),
     )
     apps = [_app_facts(spec, runtime, paths, machine) for runtime in spec.manifest.apps]
     apps = [_with_placeholders(spec, app, directory) for app in apps]
@@ -122,6 +125,17 @@ def compile_pod(spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Pa
         "ports": [(p.host_ip, p.host_port, p.pod_port, p.protocol) for p in ports],
         "namespace": namespace,
     }
+
+
+def _users(spec: PodSpec, pod: str, paths: Paths, *, dry: bool) -> int | None:
+    if not spec.options.private_users:
+        return None
+    from rktsd.pods import userranges
+
+    if not dry:
+        return userranges.allocate(paths, pod)
+    # Which one it gets is known when it is started.
+    return userranges.recorded(paths, pod) or userranges.FIRST
 
 
 def _volume_facts(spec: PodSpec, paths: Paths, run_directory: str) -> dict[str, VolumeFacts]:

@@ -33,6 +33,8 @@ def _contradictions(options: PodOptions) -> Iterator[tuple[str, str]]:
         yield "network", "apps have the network of the host"
     if options.hostname is not None:
         yield "hostname", "apps have the name of the host"
+    if options.private_users:
+        yield "private-users", "apps have the users of the host"
     if options.register:
         yield "register", "there is no machine that could be registered"
     if options.shm_size is not None and options.ipc != "private":

@@ -62,6 +62,8 @@ def use_name_servers(compiled: Compiled, attachments: Sequence[Attachment]) -> N
         first.nameservers, search=first.search, options=first.options, domain=first.domain
     )
     plan["files"].append((path, text))
+    if plan["users"] is not None:
+        plan["users"]["owned"].append(path)
     bind = BindMount(path, "/etc/resolv.conf", read_only=True, recursive=False)
     for bundle in plan["bundles"]:
         bundle["run"] = with_bind(bundle["run"], bind)

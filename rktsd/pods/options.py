@@ -119,6 +119,7 @@ class PodOptions:
     ipc: str = "auto"
     register: bool = False
     stage1: str | None = None
+    private_users: bool = False
 
     def to_json(self) -> dict[str, object]:
         """A JSON object of what is set, for ``from_json``."""
@@ -145,6 +146,7 @@ class PodOptions:
                 "ipc": None if self.ipc == "auto" else self.ipc,
                 "register": self.register or None,
                 "stage1": self.stage1,
+                "private-users": self.private_users or None,
             }
         )
 
@@ -221,6 +223,7 @@ def pod_options_at(
         ipc=ipc.one_of(*IPC) if ipc.given else "auto",
         register=place.get("register").boolean(),
         stage1=_optional(place.get("stage1"), lambda each: each.one_of(*FLAVORS)),
+        private_users=place.get("private-users").boolean(),
     )
 
 

@@ -38,7 +38,9 @@ def prepare(
             holder = kept.holder(paths, name, replace=replace is not None)
         stack.enter_context(locked(paths.store, shared=True))
         runs.check_layers(paths, sorted(spec.layers()), pod=name or uuid)
-        compiled = compile_pod(spec, pod=name or uuid, uuid=uuid, directory=directory, paths=paths)
+        compiled = compile_pod(
+            spec, pod=name or uuid, uuid=uuid, directory=directory, paths=paths, dry=True
+        )
         runs.check(paths, compiled)
         files = dict(compiled["files"])
         if name is not None:

@@ -81,7 +81,8 @@ class AppStatus(NamedTuple):
 class PodStatus(NamedTuple):
     """One pod; ``networks`` as in net-info.json, ``manifest`` the pod manifest as read.
 
-    ``unapplied`` says in a line each what this machine could not do of what the pod asks for.
+    ``unapplied`` says in a line each what this machine could not do of what the pod asks for;
+    ``users`` is the first of its private users.
     """
 
     place: Place
@@ -92,6 +93,7 @@ class PodStatus(NamedTuple):
     apps: tuple[AppStatus, ...]
     manifest: Mapping[str, Any]
     unapplied: tuple[str, ...] = ()
+    users: int | None = None
 
 
 def places(paths: Paths) -> list[Place]:
@@ -211,6 +213,7 @@ def status(place: Place, live: Live) -> PodStatus:
             ),
             manifest=manifest,
             unapplied=_lines(f"{directory}/unapplied"),
+            users=int(_read_word(f"{directory}/users") or 0) or None,
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadInput(f"{directory}/pod: damaged: {type(error).__name__}: {error}") from error

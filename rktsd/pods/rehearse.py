@@ -124,4 +124,4 @@ def compiled(file: PodFile, paths: Paths) -> Compiled:
     """Everything that a start of the pod would do."""
     spec = reified(file, paths)
     directory = directories.stage_directory(paths, directories.RUN, UUID)
-    return compile_pod(spec, pod=file.name, uuid=UUID, directory=directory, paths=paths)
+    return compile_pod(spec, pod=file.name, uuid=UUID, directory=directory, paths=paths, dry=True)

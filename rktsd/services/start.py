@@ -97,11 +97,21 @@ def _named(pod: str, paths: Paths) -> Compiled:
     with contextlib.suppress(FileNotFoundError), locked(paths.store, shared=True):
         uuid = directories.new_uuid()
         compiled = cache.load(paths, pod, file=file, text=text, uuid=uuid)
-        if compiled is not None:
+        if compiled is not None and _has_its_users(compiled, pod, paths):
             return runs.begin(paths, compiled)
     from rktsd.pods.named import compile_named
 
     return compile_named(pod, paths, report=_report)
+
+
+def _has_its_users(compiled: Compiled, pod: str, paths: Paths) -> bool:
+    """Whether the range of users that it was compiled for is still the pod's."""
+    users = compiled["plan"]["users"]
+    if users is None:
+        return True
+    from rktsd.pods.userranges import recorded
+
+    return recorded(paths, pod) == users["first"]
 
 
 def _reap_leftovers(pod: str, run_directory: str) -> None:

@@ -10,18 +10,20 @@ import json
 import os
 import time
 
-from rktsd.errors import StoreError, SystemdError
+from rktsd.errors import StoreError, SystemdError, Unsupported
 from rktsd.host.files import write, write_atomic
 from rktsd.systemd.bus import UnitExists
 from rktsd.systemd.names import app_unit, ended_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from rktsd.stage1.types import FillPlan, PodPlan
+    from rktsd.stage1.types import FillPlan, PodPlan, UsersPlan
     from rktsd.systemd.bus import Bus
 
 _COLLECTION_PATIENCE = 5.0
 _LAST_WORDS = 1.0
+# Since when overlayfs takes id-mapped mounts as layers.
+_MAPS_LAYERS = (5, 19)
 
 
 def write_bundles(plan: PodPlan) -> None:
@@ -35,6 +37,8 @@ def write_bundles(plan: PodPlan) -> None:
             _mount_memory(plan)
         for path, text in plan["files"]:
             write(path, text)
+        if plan["users"] is not None:
+            _see_to_users(plan, plan["users"])
         for path, digits in plan["programs"]:
             write_atomic(path, bytes.fromhex(digits), mode=0o755, durable=False)
         # The environment of an app may hold secrets.
@@ -132,6 +136,53 @@ def _fill(fill: FillPlan, pod: str) -> None:
         make_named(directory, layers, path, pod=pod, mode=mode, uid=uid, gid=gid)
     else:
         fill_once(directory, layers, path, mode=mode, uid=uid, gid=gid)
+
+
+def _see_to_users(plan: PodPlan, users: UsersPlan) -> None:
+    """Give its files to the pod's range, and find out before the start what cannot be shown to it.
+
+    Raises Unsupported.
+    """
+    import re
+
+    from rktsd.host.idmap import mapping
+
+    first = users["first"]
+    write(f"{plan['directory']}/users", f"{first}\n")
+    for path in users["owned"]:
+        os.chown(path, first, first)
+    where = f"pod {plan['pod']}: private users"
+    release = os.uname().release
+    if tuple(int(word) for word in re.findall(r"\d+", release)[:2]) < _MAPS_LAYERS:
+        raise Unsupported(f"{where}: this kernel ({release}) cannot id-map layers, Linux 5.19 can")
+    try:
+        with mapping(first) as namespace:
+            for source, recursive in users["sources"]:
+                _check_source(source, namespace, recursive=recursive, where=where)
+    except OSError as error:
+        raise Unsupported(f"{where}: the kernel gives none: {error.strerror}") from error
+
+
+def _check_source(source: str, namespace: int, *, recursive: bool, where: str) -> None:
+    from rktsd.host.idmap import mapped
+
+    try:
+        with mapped(source, namespace, recursive=False):
+            pass
+    except OSError as error:
+        raise Unsupported(
+            f"{where}: {source}: its file system cannot be id-mapped: {error.strerror}"
+        ) from error
+    if not recursive:
+        return
+    try:
+        with mapped(source, namespace, recursive=True):
+            pass
+    except OSError as error:
+        raise Unsupported(
+            f"{where}: {source}: a file system below it cannot be id-mapped: {error.strerror}",
+            hint="recursive = false leaves out what is mounted there",
+        ) from error
 
 
 def _mount_memory(plan: PodPlan) -> None:

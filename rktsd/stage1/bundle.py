@@ -13,7 +13,7 @@ from typing import Any
 from rktsd.appc import isolators, limits
 from rktsd.appc.cursor import shown
 from rktsd.errors import BadInput
-from rktsd.stage1 import launcher, syscalls
+from rktsd.stage1 import launcher, syscalls, users
 from rktsd.stage1.mounts import BindMount
 from rktsd.stage1.readiness import MANAGER_SOCKET, readiness
 from rktsd.stage1.sockets import socket_environment
@@ -78,7 +78,8 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
     ]
     if pod.shared_memory is None and not pod.ipc_settings:
         namespaces.insert(2, {"type": "ipc"})
-    if pod.namespace is not None:
+    # Who has private users may not join it: systemd-nspawn is started inside.
+    if pod.namespace is not None and pod.users is None:
         namespaces.append({"type": "network", "path": pod.namespace})
     capabilities = kept_capabilities(facts)
     process: dict[str, Any] = {
@@ -96,7 +97,8 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
         "rlimits": _rlimits(facts),
     }
     score = isolators.oom_score_adj(facts.app.isolators)
-    if score is not None:
+    # Without the users of the host systemd-nspawn fails over it.
+    if score is not None and pod.users is None:
         process["oomScoreAdj"] = score
     label = selinux_label(pod, facts)
     if label is not None:
@@ -238,6 +240,7 @@ def run_script(
         # nspawn keeps a directory of that name while it runs: no two apps may share one.
         f"--machine={_machine(pod, facts, f'rkt-{identifier}-{position}')}",
         f"--oci-bundle={bundle}",
+        *users.options(pod),
         # nspawn's --read-only leaves a root mounted by an option as it is.
         f"--overlay{'-ro' if facts.runtime.read_only_root_fs else ''}="
         f"{':'.join(_escape(path) for path in stack)}:/",
@@ -275,8 +278,8 @@ def script(
     status = shlex.quote(f"{pod.directory}/status/{facts.runtime.name}")
     first = "unset NOTIFY_SOCKET\n" if handler else f"[ ! -e {status} ] || rm -f {status}\n"
     return (
-        f"#!/bin/sh\n{_ipc_script(pod)}{first}"
-        f"{_credential_lines(facts, bundle)}"
+        f"#!/bin/sh\n{users.script_lines(pod, facts.runtime.name)}{_ipc_script(pod)}{first}"
+        f"{_credential_lines(facts, bundle, pod.users or 0)}"
         f"{variables}exec {shlex.join(command)}\n"
     )
 
@@ -303,7 +306,7 @@ def _credential_options(facts: AppFacts, bundle: str) -> list[str]:
     return [_bind_option(BindMount(f"{bundle}/credentials", CREDENTIALS, True, False))]
 
 
-def _credential_lines(facts: AppFacts, bundle: str) -> str:
+def _credential_lines(facts: AppFacts, bundle: str, first: int) -> str:
     """Copies of the unit's credentials that the app's user can read.
 
     systemd-nspawn would give them to user 0 alone. They are on a file system that is never written
@@ -312,14 +315,14 @@ def _credential_lines(facts: AppFacts, bundle: str) -> str:
     if not has_credentials(facts):
         return ""
     place = shlex.quote(f"{bundle}/credentials")
-    owner = f"-o {facts.uid} -g {facts.gid}"
+    uid, gid = first + facts.uid, first + facts.gid
     return (
         '[ "$1" = inside ] || exec /usr/bin/unshare --mount /bin/sh "$0" inside\n'
         f"mkdir -p {place} && mount -t ramfs -o mode=0700 ramfs {place} || exit\n"
         # There is no file when nothing fits what ImportCredential= asks for.
         'set -- "${CREDENTIALS_DIRECTORY:-/nonexistent}"/*\n'
-        f'[ ! -f "$1" ] || install -m 0400 {owner} "$@" {place}/ || exit\n'
-        f"chown {facts.uid}:{facts.gid} {place} && chmod 0500 {place} || exit\n"
+        f'[ ! -f "$1" ] || install -m 0400 -o {uid} -g {gid} "$@" {place}/ || exit\n'
+        f"chown {uid}:{gid} {place} && chmod 0500 {place} || exit\n"
     )
 
 

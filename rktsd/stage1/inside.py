@@ -64,7 +64,7 @@ def _prctl(option: int, *arguments: int) -> None:
 
 
 def _join(pid: int, pidfd: int) -> None:
-    """All namespaces of the process at once, and its root."""
+    """All namespaces of the process at once, and its root; as user 0 where it has its own users."""
     flags = 0
     for name, flag in _NAMESPACES.items():
         there, here = os.stat(f"/proc/{pid}/ns/{name}"), os.stat(f"/proc/self/ns/{name}")
@@ -77,6 +77,19 @@ def _join(pid: int, pidfd: int) -> None:
     os.fchdir(root)
     os.chroot(".")
     os.close(root)
+    if flags & _NAMESPACES["user"]:
+        os.setgroups([])
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+
+
+def _allow(order: dict[str, Any]) -> None:
+    """What only the host's own users may do."""
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(order["oom_score_adj"]))
+    for number, (soft, hard) in order["limits"]:
+        if resource.getrlimit(number) != (soft, hard):
+            resource.setrlimit(number, (soft, hard))
 
 
 def _open_terminal(order: dict[str, Any], channel: socket.socket) -> int:
@@ -129,11 +142,6 @@ def confine(order: dict[str, Any]) -> None:
     if order["label"]:
         with open("/proc/self/attr/exec", "w") as file:
             file.write(order["label"])
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write(str(order["oom_score_adj"]))
-    for number, (soft, hard) in order["limits"]:
-        if resource.getrlimit(number) != (soft, hard):
-            resource.setrlimit(number, (soft, hard))
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, order["nice"])
     with contextlib.suppress(OSError):
@@ -220,8 +228,12 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         order = _receive(channel, order_file, pidfd)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if not order["privileged"]:
+            _allow(order)
         _prctl(_PR_SET_DUMPABLE, 0)
         _join(order["pid"], pidfd)
+        # Taking on other users has the kernel forget it.
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         slave = _open_terminal(order, channel) if order["terminal"] else None
     except OSError as error:
         _complain(channel, f"cannot enter the app: {error.strerror or error}")

@@ -49,8 +49,9 @@ def app_mounts(
     *,
     volumes: Mapping[str, VolumeFacts] | None = None,
     flavor: str = NSPAWN,
+    users: int | None = None,
 ) -> AppMounts:
-    """What is mounted in one app of the pod in ``directory``.
+    """What is mounted in one app of the pod in ``directory``, whose users begin at ``users``.
 
     A ``mounts`` entry beats an image mount point on the same path; of several the first wins.
     A mount point without a volume gets an empty one of its own. Where the image came with OCI
@@ -72,7 +73,7 @@ def app_mounts(
             if special.kind == NAMED:
                 fills.append(_fill(facts, volume, path, f"{source}/..", special.name))
             else:
-                memory.append((source, _memory_options(volume, special)))
+                memory.append((source, _memory_options(volume, special, users or 0)))
         else:
             source = f"{directory}/volumes/{volume.name}"
             if _is_implicit(volume) and facts.docker:
@@ -133,9 +134,9 @@ def _fill(facts: AppFacts, volume: Volume, path: str, directory: str, name: str)
     }
 
 
-def _memory_options(volume: Volume, special: VolumeFacts) -> str:
+def _memory_options(volume: Volume, special: VolumeFacts, users: int) -> str:
     mode = 0o755 if volume.mode is None else volume.mode
-    options = f"mode={mode:04o},uid={volume.uid or 0},gid={volume.gid or 0}"
+    options = f"mode={mode:04o},uid={users + (volume.uid or 0)},gid={users + (volume.gid or 0)}"
     return options if special.size is None else f"{options},size={special.size}"
 
 

@@ -17,7 +17,7 @@ from rktsd import paths
 from rktsd.appc import isolators, limits
 from rktsd.config.flavors import FLY
 from rktsd.errors import BadInput, Unsupported
-from rktsd.stage1 import bundle, fly, health, resources, sysctl
+from rktsd.stage1 import bundle, fly, health, resources, sysctl, users
 from rktsd.stage1.flavors import app_bundle
 from rktsd.stage1.handlers import commands, handler_bundles
 from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
@@ -63,8 +63,12 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
     )
     activated = frozenset(facts.runtime.name for facts in apps if facts.listeners)
     started = _units(pod, (facts.runtime.name for facts in apps), activated)
+    if pod.users is not None:
+        users.check(pod, apps)
     directories: dict[str, tuple[str, int, int, int]] = {}
     files = _pod_files(pod)
+    owned = [path for path, _ in files]
+    told: list[str] = []
     kernel = _sysctl(pod, apps)
     pod = replace(pod, ipc_settings=sysctl.of_ipc(kernel))
     bandwidth, missing = _bandwidth(pod, apps)
@@ -79,7 +83,12 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
     for facts in apps:
         name = facts.runtime.name
         mounts = app_mounts(
-            pod.manifest, facts, pod.directory, volumes=pod.volumes, flavor=pod.flavor
+            pod.manifest,
+            facts,
+            pod.directory,
+            volumes=pod.volumes,
+            flavor=pod.flavor,
+            users=pod.users,
         )
         for directory in _app_directories(pod, facts, mounts):
             directories.setdefault(directory[0], directory)
@@ -89,14 +98,21 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         shared = _shared_memory(pod, mounts.binds)
         memory.update((bind.source, _memory(pod)) for bind in shared if bind.source != "/dev/shm")
         overlay = f"{pod.directory}/overlay/{name}"
-        files += [(f"{overlay}{place.path}", "") for place in facts.placeholders if place.is_file]
+        places = [f"{overlay}{place.path}" for place in facts.placeholders if place.is_file]
+        files += [(place, "") for place in places]
+        owned += places
         if facts.launcher is not None:
             programs.append((bundle.launcher_path(pod, facts), facts.launcher.program.hex()))
         bundle_directory = f"{pod.run_directory}/apps/{name}"
         all_binds = [*_host_files(pod, facts, mounts.binds), *shared, *mounts.binds]
-        bundles.append(app_bundle(pod, facts, bundle_directory, all_binds))
+        seen = facts
+        if pod.users is not None:
+            seen, all_binds, settings = users.shown(pod, facts, bundle_directory, all_binds)
+            files.append((users.settings_file(pod, name), settings))
+            told.append(settings)
+        bundles.append(app_bundle(pod, seen, bundle_directory, all_binds))
         if facts.handlers:
-            bundles += handler_bundles(pod, facts, bundle_directory, all_binds)
+            bundles += handler_bundles(pod, seen, bundle_directory, all_binds)
         units.append(_app_unit(pod, facts, bundle_directory, mounts.binds, activated))
         if facts.listeners:
             units.append(socket_unit(pod, facts))
@@ -119,8 +135,9 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         "mounts": list(memory.items()),
         "programs": programs,
         "bandwidth": bandwidth,
-        "sysctl": sysctl.of_network(kernel),
+        "sysctl": {**users.network_settings(pod), **sysctl.of_network(kernel)},
         "unapplied": missing,
+        "users": users.users_plan(pod, told, owned),
     }
 
 
@@ -142,10 +159,10 @@ def _app_directories(
     overlay = f"{pod.directory}/overlay/{facts.runtime.name}"
     # What an app writes may be setuid: nobody else on the host gets to it.
     yield f"{pod.directory}/overlay", 0o700, 0, 0
-    yield overlay, 0o755, 0, 0
+    yield overlay, 0o755, pod.users or 0, pod.users or 0
     for place in facts.placeholders:
         if not place.is_file:
-            yield f"{overlay}{place.path}", place.mode, place.uid, place.gid
+            yield f"{overlay}{place.path}", place.mode, *users.owner(pod.users, place)
     if pod.flavor == FLY:
         yield f"{pod.directory}/work", 0o700, 0, 0
         yield fly.work_directory(pod, facts.runtime.name), 0o700, 0, 0
@@ -162,6 +179,8 @@ def _unapplied(pod: PodFacts, apps: Sequence[AppFacts]) -> list[str]:
     for facts in apps:
         name = facts.runtime.name
         found += [f"app {name}: {each}" for each in facts.unapplied]
+        if pod.users is not None:
+            found += [f"app {name}: {each}" for each in users.powerless(facts)]
         found += [
             f"app {name}: {each}" for each in resources.unapplied(facts.app.isolators, pod.machine)
         ]
@@ -330,7 +349,8 @@ def _units(pod: PodFacts, apps: Iterable[str], activated: Collection[str]) -> li
 
 def _memory(pod: PodFacts) -> str:
     size = SHARED_MEMORY if pod.shm_size is None else str(pod.shm_size)
-    return f"mode=1777,size={size}"
+    owner = "" if pod.users is None else f",uid={pod.users},gid={pod.users}"
+    return f"mode=1777,size={size}{owner}"
 
 
 def _shared_memory(pod: PodFacts, binds: Sequence[BindMount]) -> list[BindMount]:
@@ -354,4 +374,6 @@ def _device_volumes(pod: PodFacts, binds: Sequence[BindMount]) -> Iterable[tuple
     """What the app may do with devices that are volumes (rkt)."""
     for bind in binds:
         if bind.source in pod.devices:
-            yield pod.devices[bind.source], "r" if bind.read_only else "rw"
+            allowed = "r" if bind.read_only else "rw"
+            # A node of the app's own is made for private users, which cannot make any themselves.
+            yield pod.devices[bind.source], allowed if pod.users is None else f"{allowed}m"

@@ -37,6 +37,9 @@ def render(plan: PodPlan) -> str:
     if plan["sysctl"]:
         lines += ["", "[sysctl of the network namespace]"]
         lines += [f"{name} = {value}" for name, value in plan["sysctl"].items()]
+    if plan["users"] is not None:
+        lines += ["", f"[users from {plan['users']['first']}]"]
+        lines += [f"owns {path}" for path in plan["users"]["owned"]]
     if plan["unapplied"]:
         lines += ["", "[not applied]", *plan["unapplied"]]
     for bundle in plan["bundles"]:

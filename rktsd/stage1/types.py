@@ -144,7 +144,8 @@ class PodFacts:
 
     ``flavor`` is one of FLAVORS.
     ``volumes`` are those that are of more than an appc kind; ``devices`` are the sources of host
-    volumes that are device nodes, with what systemd calls them.
+    volumes that are device nodes, with what systemd calls them; ``users`` is the first of the
+    range of users that the apps have instead of the host's.
     """
 
     name: str
@@ -170,6 +171,7 @@ class PodFacts:
     shm_size: int | None = None
     ipc_settings: Mapping[str, str] = field(default_factory=dict)
     flavor: str = NSPAWN
+    users: int | None = None
 
     @property
     def shared_memory(self) -> str | None:
@@ -216,6 +218,17 @@ class FillPlan(TypedDict):
     gid: int | None
 
 
+class UsersPlan(TypedDict):
+    """The range of users of a pod begins at ``first``; ``owned`` are files that it gets.
+
+    ``sources`` are what is shown to it: (path, with what is mounted below).
+    """
+
+    first: int
+    sources: list[tuple[str, bool]]
+    owned: list[str]
+
+
 class PodPlan(TypedDict):
     """Everything that is to be made so that a pod runs.
 
@@ -224,7 +237,7 @@ class PodPlan(TypedDict):
     content, ``mounts`` file systems in memory: (path, mount options), for the reaper to unmount,
     ``programs`` (path, hexadecimal digits of the content). ``bandwidth`` in bytes a second and
     ``sysctl`` are for the pod's network namespace. ``unapplied`` says in a line each what this
-    machine cannot do.
+    machine cannot do. ``users`` is None for a pod with the users of the host.
     The run's UUID appears in it as text only, so that a plan can be used again for another run.
     """
 
@@ -244,3 +257,4 @@ class PodPlan(TypedDict):
     bandwidth: int | None
     sysctl: dict[str, str]
     unapplied: list[str]
+    users: UsersPlan | None

@@ -260,6 +260,10 @@ def test_handlers(
         ('network = "default"\n', "network: with stage1 fly apps have the network of the host"),
         ('network = "none"\n', "network: with stage1 fly apps have the network of the host"),
         ('hostname = "x"\n', "hostname: with stage1 fly apps have the name of the host"),
+        (
+            "private-users = true\n",
+            "private-users: with stage1 fly apps have the users of the host",
+        ),
         ("register = true\n", "register: with stage1 fly there is no machine"),
         ('shm-size = "1Mi"\n', "shm-size: with stage1 fly apps have the /dev/shm of the host"),
         ("sysctl = { 'net.ipv4.ip_forward' = 1 }\n", "sysctl net.ipv4.ip_forward with the network"),

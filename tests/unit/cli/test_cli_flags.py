@@ -104,11 +104,10 @@ RKT_GLOBAL = (
 
 REFUSED = {
     "run": {
-        "interactive", "mds-register", "private-users", "no-overlay", "stdin", "stdout",
-        "stderr", "stage1-hash",
+        "interactive", "mds-register", "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
     },
     "prepare": {
-        "private-users", "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
+        "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
     },
     "run-prepared": {"interactive", "mds-register"},
 }  # fmt: skip

@@ -219,6 +219,42 @@ def _more_volumes() -> PodPlan:
     return plan(pod, apps)
 
 
+def _private_users() -> PodPlan:
+    """Of everything that is shown to them, or belongs to them, one."""
+    volumes = (
+        Volume("data", "host", source="/srv/da:ta"),
+        Volume("scratch", "empty", uid=3),
+        Volume("pg", "empty"),
+        Volume("loop", "host", source="/srv/loop"),
+    )
+    mounts = tuple(Mount(volume.name, f"/{volume.name}") for volume in volumes)
+    score = _isolator("os/linux/oom-score-adj", 5)
+    retain = _isolator("os/linux/capabilities-retain-set", {"set": ["CAP_KILL", "CAP_NET_ADMIN"]})
+    facts = _facts(
+        app=replace(APP, isolators=(score, retain)),
+        layers=(LAYER + "bbbb", LAYER + "aaaa"),
+        uid=7,
+        gid=8,
+        systemd={"SetCredential": "a:b"},
+        handlers=(Handler("pre-start", "/bin/pre", ("pre",)),),
+        placeholders=(
+            Placeholder("/srv", 0o750, 33, 70000),
+            Placeholder("/srv/file", 0o644, 0, 0, is_file=True),
+        ),
+    )
+    apps = [replace(facts, runtime=replace(facts.runtime, mounts=mounts)), _facts("other")]
+    pod = replace(
+        _pod(apps, volumes=volumes),
+        users=0x80000,
+        volumes={
+            "pg": VolumeFacts("named", "/var/lib/rkt/volumes/data/data", name="data"),
+            "scratch": VolumeFacts("tmpfs", "/run/rkt/pods/web/memory/scratch"),
+        },
+        devices={"/srv/loop": "/dev/block/7:0"},
+    )
+    return plan(pod, apps)
+
+
 def _systemd_settings() -> PodPlan:
     settings = {
         "Restart": "on-failure",
@@ -433,6 +469,7 @@ def _instance() -> PodPlan:
 
 
 CASES = {
+    "private-users": _private_users,
     "plain": _plain,
     "two-apps": _two_apps,
     "ipc-of-the-host": _ipc_of_the_host,
