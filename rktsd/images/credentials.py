@@ -53,15 +53,22 @@ class Credentials(NamedTuple):
 
 
 def find_credentials(
-    registry: str, repository: str, *, paths: Paths, environment: Mapping[str, str]
+    registry: str,
+    repository: str,
+    *,
+    paths: Paths,
+    environment: Mapping[str, str],
+    personal: bool = True,
 ) -> Credentials | None:
     """The credentials for ``repository`` of ``registry``, None when there are none.
+
+    Unless ``personal``, only rkt's own configuration is looked at, which is everybody's.
 
     Raises BadInput for a file that cannot be understood, FetchError when a helper fails.
     """
     scopes = _scopes(registry, repository)
     chosen = environment.get("REGISTRY_AUTH_FILE")
-    if chosen:
+    if chosen and personal:
         return from_file(chosen, scopes, environment=environment)
     for directory in reversed(paths.config_dirs()):
         found = from_file(f"{directory}/auth.json", scopes, environment=environment)
@@ -70,7 +77,7 @@ def find_credentials(
     found = _from_rkt(registry, paths)
     if found:
         return found
-    for path in _files_of_others(environment):
+    for path in _files_of_others(environment) if personal else ():
         found = from_file(path, scopes, environment=environment)
         if found:
             return found

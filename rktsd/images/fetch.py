@@ -43,6 +43,7 @@ class FetchOptions:
     ``signature`` is a file beside a local ACI. ``confirm`` is asked about keys that discovery
     offers, None when there is nobody to ask. ``limit`` is the most bytes an archive may have, what
     rktsd.toml says when it is 0. ``watch`` is told how far downloads are.
+    ``personal`` is whether whoever we run as lends his credentials for podman and Docker.
     """
 
     pull_policy: str = "new"
@@ -53,6 +54,7 @@ class FetchOptions:
     limit: int = 0
     platform: str | None = None
     watch: "Watch | None" = None
+    personal: bool = True
 
 
 @dataclass(frozen=True, slots=True)

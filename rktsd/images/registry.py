@@ -246,7 +246,11 @@ class Place:
             registry,
             f"repository:{repository}:{actions}",
             find=lambda: find_credentials(
-                registry, repository, paths=job.paths, environment=os.environ
+                registry,
+                repository,
+                paths=job.paths,
+                environment=os.environ,
+                personal=job.options.personal,
             ),
         )
 

@@ -103,7 +103,7 @@ def main() -> int:
     """Serve the connection in standard input. Returns an exit status."""
     for name in os.environ.keys() - set(_ENVIRONMENT):
         del os.environ[name]
-    # Credentials of root's own are not the system's.
+    # Nor is root's home anybody else's.
     os.environ["HOME"] = "/nonexistent"
     with socket.socket(fileno=os.dup(0)) as connection:
         data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -137,7 +137,13 @@ def _serve(connection: socket.socket, listener: _Listener, uid: int) -> None:
         for wish in wishes:
             sys.stderr.write(f"<6>uid {uid}: fetching {_printable(wish.image)}\n")
             sys.stderr.flush()
-            options = FetchOptions(pull_policy=policy, platform=wish.platform, watch=listener.watch)
+            options = FetchOptions(
+                pull_policy=policy,
+                platform=wish.platform,
+                watch=listener.watch,
+                # Credentials of root's own are not the system's.
+                personal=False,
+            )
             with taking_back(store):
                 record = _fetch(wish, Job(store, paths, options, listener.report), uid)
             listener.tell(id=record.id)

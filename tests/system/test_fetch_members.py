@@ -172,6 +172,47 @@ def test_exit_status_and_errors_come_back(members: Members) -> None:
     assert members.stored() == []
 
 
+# A registry that wants a password, and says no to all of them.
+WARY = """
+import http.server, ssl, sys
+class Wary(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="x"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 5001), Wary)
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+context.load_cert_chain(*sys.argv[1:])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+def test_what_root_logged_in_to_with_podman_is_not_for_members(members: Members) -> None:
+    """What he logged in to with rkt is the system's."""
+    place = f"{demo.HOST}:5001"
+    login = json.dumps({"auths": {place: {"auth": "cm9vdDpzZWNyZXQ="}}})
+    members.box.shell(
+        f"mkdir -p /run/containers/0; echo '{login}' >/run/containers/0/auth.json;"
+        f" cat >/run/wary.py <<'END'\n{WARY}END\n"
+        "systemd-run --quiet --unit=wary /usr/bin/python3 /run/wary.py"
+        f" /srv/demo/tls/{demo.HOST}.crt /srv/demo/tls/{demo.HOST}.key;"
+        f" curl -sS -o /dev/null --retry 50 --retry-delay 0 --retry-connrefused https://{place}/"
+    )
+    image = f"docker://{place}/web@sha256:{'0' * 64}"
+    try:
+        refused = members.rkt("fetch", image).stderr
+        assert f"{place}: refuses access to web (it may not exist, or want credentials" in refused
+        refused = members.rkt("fetch", image, user="root").stderr
+        assert "(to the user root of /run/containers/0/auth.json)" in refused
+        members.box.shell("mv /run/containers/0/auth.json /etc/rkt/auth.json")
+        refused = members.rkt("fetch", image).stderr
+        assert "(to the user root of /etc/rkt/auth.json)" in refused
+    finally:
+        members.box.shell("systemctl stop wary; rm -f /etc/rkt/auth.json /run/containers/0/*")
+
+
 def test_strangers_are_turned_away(members: Members) -> None:
     done = members.rkt("fetch", f"{NAME}:{demo.VERSION}", user="stranger")
     assert done.returncode == 254
