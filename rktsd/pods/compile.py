@@ -27,10 +27,16 @@ from rktsd.pods.machine import this_machine
 from rktsd.pods.options import expand_insecure
 from rktsd.pods.placeholders import placeholders
 from rktsd.pods.process import handlers, logs_to_streams, stop_signal
-from rktsd.pods.rootchecks import HIDDEN, check_mounts, missing_directory
+from rktsd.pods.rootchecks import (
+    HIDDEN,
+    check_mounts,
+    inaccessible_paths,
+    missing_directory,
+)
 from rktsd.pods.sockets import listeners
 from rktsd.pods.spec import AppImage, PodSpec
 from rktsd.pods.volumekinds import NAMED
+from rktsd.stage1 import carriedout
 from rktsd.stage1.mounts import app_mounts
 from rktsd.stage1.plan import plan
 from rktsd.stage1.types import AppFacts, Machine, Placeholder, PodFacts, PodPlan, VolumeFacts
@@ -204,12 +210,14 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
     )
     insecure = expand_insecure((*spec.options.insecure, *(options.insecure if options else ())))
     foreign = _foreign_architecture(runtime.name, image)
+    table = options.systemd if options else {}
     launcher, unfiltered, unapplied = find_launcher(
         # Without a filter nothing is to be known of what would have been in it.
         without_seccomp(app.isolators) if "seccomp" in insecure else app.isolators,
         spec.manifest.isolators,
         architecture=foreign or host_labels()["arch"],
         apparmor="apparmor" in machine.security_modules,
+        umask=carriedout.umask(table, f"app {runtime.name}: systemd"),
         app=runtime.name,
     )
     if unfiltered:
@@ -242,7 +250,8 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         docker=docker,
         foreign_architecture=foreign,
         insecure=RUN_INSECURE & insecure,
-        systemd=options.systemd if options else None,
+        systemd=table or None,
+        inaccessible=inaccessible_paths(view, table, mounted=mounted, app=runtime.name),
         stop_timeout=options.stop_timeout if options else None,
         listeners=listeners(spec, runtime),
         health=health,

@@ -17,12 +17,14 @@ def find_launcher(
     *,
     architecture: str,
     apparmor: bool,
+    umask: int | None,
     app: str,
 ) -> tuple[Launcher | None, bool, tuple[str, ...]]:
     """(launcher, whether the app is to have no filter at all, what stays unapplied).
 
     ``own`` are the isolators of the app, ``inherited`` those of the pod; ``apparmor`` tells whether
-    the kernel has it. Raises BadInput and Unsupported naming the app.
+    the kernel has it; ``umask`` is None for the usual one. Raises BadInput and Unsupported naming
+    the app.
     """
     rules = seccomp.own_rules(own, app=app)
     profile = limits.apparmor_profile([*inherited, *own]) if apparmor else None
@@ -35,12 +37,12 @@ def find_launcher(
             architecture, default=rules.default, rules=[(rules.action, rules.names)]
         )
         unknown = tuple(_unknown(own))
-    if filter is None and profile is None:
+    if filter is None and profile is None and umask is None:
         return None, rules is False, ()
     if not launcher.known(architecture):
-        what = "an AppArmor profile" if filter is None else "a seccomp set"
+        what = "a seccomp set" if filter else "an AppArmor profile" if profile else "UMask"
         raise Unsupported(f"app {app}: {what} on the architecture {architecture}")
-    program = launcher.program(architecture, filter=filter, profile=profile)
+    program = launcher.program(architecture, filter=filter, profile=profile, umask=umask)
     return Launcher(program, filters=filter is not None), rules is False, unknown
 
 

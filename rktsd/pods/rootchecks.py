@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rktsd.errors import BadInput, NotFound
+from rktsd.stage1 import carriedout
 from rktsd.stage1.mounts import BindMount
 from rktsd.store.rootview import RootView
 
@@ -39,6 +40,25 @@ def missing_directory(
     if not stat.S_ISDIR(found.status.st_mode):
         raise BadInput(f"app {app}: working directory {directory}: {place} is not a directory")
     return path if place != path else None
+
+
+def inaccessible_paths(
+    view: RootView, table: Mapping[str, object], *, mounted: Sequence[str], app: str
+) -> tuple[str, ...]:
+    """What of InaccessiblePaths= of the app is there. Raises BadInput, NotFound."""
+    where, found = f"app {app}: systemd", []
+    for path, optional in carriedout.inaccessible(table, where):
+        in_volume = _is_below(path, mounted)
+        if in_volume and optional:
+            raise BadInput(f"{where}.InaccessiblePaths: -{path}: it is in a volume, and has to be")
+        if in_volume or view.resolve(path) is not None:
+            found.append(path)
+        elif not optional:
+            raise NotFound(
+                f"{where}.InaccessiblePaths: {path}: not in the image",
+                hint=f"write -{path} where that is no matter",
+            )
+    return tuple(dict.fromkeys(found))
 
 
 def check_mounts(view: RootView, binds: Sequence[BindMount], *, app: str) -> None:

@@ -87,6 +87,7 @@ _SIMPLE: dict[str, Callable[[Cursor], object]] = {
     "SystemCallErrorNumber": _as_it_is,
     "SELinuxContext": _as_it_is,
     "AppArmorProfile": _as_it_is,
+    "KillSignal": _as_it_is,
     "SupplementaryGroups": _gids,
     "NoNewPrivileges": _truth,
 }

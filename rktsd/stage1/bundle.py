@@ -245,6 +245,7 @@ def run_script(
         f"--overlay{'-ro' if facts.runtime.read_only_root_fs else ''}="
         f"{':'.join(_escape(path) for path in stack)}:/",
         f"--bind-ro={INACCESSIBLE}",
+        *(f"--inaccessible={path}" for path in facts.inaccessible),
         *_launcher_option(pod, facts),
         *(_bind_option(bind) for bind in binds),
         *_readiness_options(facts),

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -18,6 +19,8 @@ from rktsd.stage1 import inside
 
 _MAX_CONFIG = 16 << 20
 _MAX_LINKS = 32
+# Nodes that systemd makes, which nobody may read.
+_INACCESSIBLE = "/run/systemd/inaccessible"
 _EXEC, _NAMESPACE, _CONFINEMENT, _DIRECTORY = 203, 226, 218, 200
 
 # mount(2), unshare(2), open_tree(2), move_mount(2), mount_setattr(2), openat2(2), umount(2).
@@ -75,13 +78,18 @@ def _clone(source: str, *, read_only: bool, recursive: bool, shared: bool) -> in
     return tree
 
 
-def _place(root: int, path: str, *, directory: bool, links: int = 0) -> int:
-    """What is at ``path`` in the tree ``root``, which no link leads out of; made if missing."""
+def _look(root: int, path: str) -> int:
+    """What is at ``path`` in the tree ``root``, which no link leads out of."""
     # struct open_how: flags, mode, resolve.
     how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT)
     words = (root, os.fsencode(path), bytes(how), ctypes.sizeof(how))
+    return _syscall(_SYS_OPENAT2, *words, what=path)
+
+
+def _place(root: int, path: str, *, directory: bool, links: int = 0) -> int:
+    """The same, made if it is missing."""
     try:
-        return _syscall(_SYS_OPENAT2, *words, what=path)
+        return _look(root, path)
     except OSError as error:
         if error.errno != errno.ENOENT or path == "/":
             raise
@@ -102,7 +110,14 @@ def _place(root: int, path: str, *, directory: bool, links: int = 0) -> int:
         raise OSError(error.errno, f"cannot make {path}: {error.strerror}") from error
     finally:
         os.close(parent)
-    return _syscall(_SYS_OPENAT2, *words, what=path)
+    return _look(root, path)
+
+
+def _attach(tree: int, there: int, what: str) -> None:
+    flags = _MOVE_FROM_FD | _MOVE_TO_FD
+    _syscall(_SYS_MOVE_MOUNT, tree, b"", there, b"", flags, what=what)
+    os.close(tree)
+    os.close(there)
 
 
 def _escaped(path: str) -> str:
@@ -137,12 +152,12 @@ def _take_root(place: str, order: dict[str, Any]) -> None:
         os.close(there)
     for tree, (source, target, *_) in zip(trees, order["mounts"], strict=True):
         there = _place(root, target, directory=os.path.isdir(source))
-        _syscall(
-            _SYS_MOVE_MOUNT, tree, b"", there, b"", _MOVE_FROM_FD | _MOVE_TO_FD,
-            what=f"cannot mount {source} at {target}",
-        )  # fmt: skip
-        os.close(tree)
-        os.close(there)
+        _attach(tree, there, f"cannot mount {source} at {target}")
+    for path in order["inaccessible"]:
+        there = _look(root, path)
+        kind = "dir" if stat.S_ISDIR(os.fstat(there).st_mode) else "reg"
+        tree = _clone(f"{_INACCESSIBLE}/{kind}", read_only=True, recursive=False, shared=False)
+        _attach(tree, there, f"cannot hide {path}")
     os.fchdir(root)
     os.close(root)
     number = _SYS_PIVOT_ROOT.get(os.uname().machine)

@@ -37,8 +37,8 @@ def config(
     name, targets = facts.runtime.name, {bind.target for bind in binds}
     if facts.launcher is not None and "/run" in targets:
         raise Unsupported(
-            f"app {name}: with stage1 fly, a seccomp set or an AppArmor profile takes /run, where"
-            " there is a volume"
+            f"app {name}: with stage1 fly, a seccomp set, an AppArmor profile or UMask takes /run,"
+            " where there is a volume"
         )
     memory = [("/run", "mode=0755")] if "/run" not in targets else []
     if facts.runtime.read_only_root_fs and "/tmp" not in targets:
@@ -56,6 +56,7 @@ def config(
             "read-only": facts.runtime.read_only_root_fs,
             "memory": memory,
             "mounts": _mounts(pod, facts, directory, binds),
+            "inaccessible": list(facts.inaccessible),
             "capabilities": {kind: _numbers(names) for kind, names in sets.items()},
             "limits": [
                 (getattr(resource, each["type"]), [_limit(each["soft"]), _limit(each["hard"])])

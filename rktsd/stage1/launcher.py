@@ -36,16 +36,19 @@ class _Machine(NamedTuple):
 
 
 _MACHINES = {
-    "amd64": _Machine(
-        2, 62, {"prctl": 157, "seccomp": 317, "open": 2, "write": 1, "exit": 231, "execve": 59}
-    ),
-    "i386": _Machine(
-        1, 3, {"prctl": 172, "seccomp": 354, "open": 5, "write": 4, "exit": 252, "execve": 11}
-    ),
-    "aarch64": _Machine(
-        2, 183, {"prctl": 167, "seccomp": 277, "openat": 56, "write": 64, "exit": 94, "execve": 221}
-    ),
-}
+    "amd64": _Machine(2, 62, {
+        "prctl": 157, "seccomp": 317, "open": 2, "write": 1, "exit": 231, "execve": 59,
+        "umask": 95,
+    }),
+    "i386": _Machine(1, 3, {
+        "prctl": 172, "seccomp": 354, "open": 5, "write": 4, "exit": 252, "execve": 11,
+        "umask": 60,
+    }),
+    "aarch64": _Machine(2, 183, {
+        "prctl": 167, "seccomp": 277, "openat": 56, "write": 64, "exit": 94, "execve": 221,
+        "umask": 166,
+    }),
+}  # fmt: skip
 
 
 def known(architecture: str) -> bool:
@@ -53,19 +56,25 @@ def known(architecture: str) -> bool:
     return architecture in _MACHINES
 
 
-def program(architecture: str, *, filter: bytes | None, profile: str | None = None) -> bytes:
+def program(
+    architecture: str,
+    *,
+    filter: bytes | None,
+    profile: str | None = None,
+    umask: int | None = None,
+) -> bytes:
     """An ELF program that executes its arguments, the first one being the path.
 
     ``filter`` is a BPF program as seccomp(2) takes it, which sets no_new_privs as well. ``profile``
-    is the AppArmor profile that the app gets (aa_change_onexec(2)).
+    is the AppArmor profile that the app gets (aa_change_onexec(2)), ``umask`` its umask(2).
     """
     machine = _MACHINES[architecture]
     wide = machine.elf_class == 2
     header = 64 + 56 if wide else 52 + 32
     text = f"exec {profile}".encode() if profile else b""
     # The addresses of the data depend on the length of the code, which does not depend on them.
-    length = len(_code(architecture, 0, filter=filter, text=text))
-    code = _code(architecture, _BASE + header + length, filter=filter, text=text)
+    length = len(_code(architecture, 0, filter=filter, text=text, umask=umask))
+    code = _code(architecture, _BASE + header + length, filter=filter, text=text, umask=umask)
     data = _data(_BASE + header + len(code), wide=wide, filter=filter, text=text)
     size = header + len(code) + len(data)
     return _headers(machine, size, entry=_BASE + header) + code + data
@@ -95,10 +104,12 @@ def _data(address: int, *, wide: bool, filter: bytes | None, text: bytes) -> byt
     return found + (APPARMOR.encode() + b"\0" + text if text else b"")
 
 
-def _code(architecture: str, data: int, *, filter: bytes | None, text: bytes) -> bytes:
+def _code(
+    architecture: str, data: int, *, filter: bytes | None, text: bytes, umask: int | None
+) -> bytes:
     """The calls, for a program whose data are at the address ``data``."""
     words = data
-    calls: list[_Call] = []
+    calls: list[_Call] = [] if umask is None else [("umask", (umask,))]
     if filter is not None:
         words += (8 if architecture == "i386" else 16) + len(filter)
     if text:

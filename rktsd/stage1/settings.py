@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rktsd.errors import BadInput
 from rktsd.stage1.bundle import ambient_capabilities
+from rktsd.stage1.carriedout import check as check_carried_out
 from rktsd.stage1.readiness import check as check_readiness
 from rktsd.systemd import names, properties, settings
 
@@ -23,6 +24,7 @@ def check_settings(table: Mapping[str, object], where: str, *, slice: bool) -> N
     unit_properties(table, where, slice=slice)
     check_readiness(table, where)
     ambient_capabilities(table, where)
+    check_carried_out(table, where)
     for setting, value in table.items():
         if setting in properties.LIMIT_FORMS:
             properties.limit(setting, value, f"{where}.{setting}")

@@ -84,7 +84,8 @@ class AppFacts:
     ``app`` is what runs: the image's app section, or the pod's, with all overrides. ``layers`` are
     directories, topmost first. ``executable`` is the absolute path of the program in the root.
     ``after`` and ``requires`` are other apps, for which this one waits. ``terminal`` makes its
-    standard output one, so that it can be opened by name. ``own_files`` are those of /etc/hosts,
+    standard output one, so that it can be opened by name. Nothing is seen at the paths
+    ``inaccessible``. ``own_files`` are those of /etc/hosts,
     /etc/hostname and /etc/resolv.conf that the image brings.
     """
 
@@ -112,6 +113,7 @@ class AppFacts:
     handlers: tuple[Handler, ...] = ()
     stop_signal: int = SIGTERM
     terminal: bool = False
+    inaccessible: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

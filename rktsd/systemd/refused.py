@@ -21,7 +21,6 @@ _BY_REASON = {
     "SIGTERM has to reach systemd-nspawn alone": (
         "KillMode SendSIGHUP RestartKillSignal IgnoreSIGPIPE"
     ),
-    "systemd-nspawn is told by SIGTERM, and the app by the stop signal of its image": "KillSignal",
     # Place
     "an app lies in the slice of its pod": "Slice",
     "systemd-nspawn needs it": "Delegate DelegateSubgroup",
@@ -56,12 +55,12 @@ _BY_REASON = {
     ),
     # Users and rights
     "use the field user": "DynamicUser PAMName SetLoginEnvironment",
-    "an app has a mount and a user namespace of systemd-nspawn": "PrivateUsers PrivateMounts",
+    "an app has a mount and a user namespace of systemd-nspawn": "PrivateUsers",
     "use the fields capabilities-retain and user": "SecureBits",
     "the filter of an app has no log": "SystemCallLog",
     "the filter of an app is for the image's own architecture": "SystemCallArchitectures",
     "only CAP_SYS_ADMIN makes namespaces, and systemd-nspawn needs them": "RestrictNamespaces",
-    "systemd-nspawn does not hand it on": "SmackProcessLabel UMask",
+    "systemd-nspawn does not hand it on": "SmackProcessLabel",
     # Root
     "the root of an app is its image": (
         "RootDirectory RootImage RootImageOptions RootImagePolicy RootHash RootHashSignature"
@@ -75,12 +74,11 @@ _BY_REASON = {
         " ConfigurationDirectoryMode"
     ),
     "use the field read-only-root and volumes": (
-        "ProtectSystem ReadWritePaths ReadOnlyPaths InaccessiblePaths ExecPaths NoExecPaths"
+        "ProtectSystem ReadWritePaths ReadOnlyPaths ExecPaths NoExecPaths"
         " ReadWriteDirectories ReadOnlyDirectories InaccessibleDirectories"
     ),
     "an app sees nothing of the host there": (
-        "ProtectHome PrivateTmp PrivateDevices ProtectProc ProcSubset PrivateIPC IPCNamespacePath"
-        " PrivatePIDs RemoveIPC"
+        "PrivateDevices ProtectProc ProcSubset PrivateIPC IPCNamespacePath PrivatePIDs RemoveIPC"
     ),
     "an app cannot do that without the capability for it": (
         "ProtectClock ProtectKernelTunables ProtectKernelModules ProtectKernelLogs"

@@ -113,11 +113,15 @@ FIELDS = {
     "SystemCallErrorNumber": "seccomp-errno",
     "SELinuxContext": "selinux-context",
     "AppArmorProfile": "apparmor-profile",
+    "KillSignal": "stop-signal",
 }
 
+# Settings that are so for every app, and the words that mean yes beside yes.
+HELD = {"PrivateTmp": "disconnected", "PrivateMounts": "", "ProtectHome": "read-only tmpfs"}
+
 TRANSLATED = frozenset(
-    {*FIELDS, *" ".join(LIMITS.values()).split()}
-    | {"AmbientCapabilities", "Type", "NotifyAccess", "WatchdogSec"}
+    {*FIELDS, *HELD, *" ".join(LIMITS.values()).split()}
+    | {"AmbientCapabilities", "Type", "NotifyAccess", "WatchdogSec", "UMask", "InaccessiblePaths"}
 )
 """What ``stage1`` or the reader of pod files does itself."""
 

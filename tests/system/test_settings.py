@@ -11,7 +11,7 @@ from rktsd.systemd import settings
 from rktsd.systemd.refused import REFUSED
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import SERVE, app
+from tests.system.pods import NO_NETWORK, SERVE, app
 
 PASSED = {name for _, names in settings.PASSED.values() for name in names.split()}
 
@@ -175,12 +175,43 @@ def test_settings_of_the_app_itself(make_pod: MakePod) -> None:
     assert any("Structure needs cleaning" in line for line in said)
 
 
+@pytest.mark.parametrize("flavor", ["nspawn", "fly"])
+def test_settings_that_are_carried_out_inside(make_pod: MakePod, flavor: str) -> None:
+    table = (
+        '[app.systemd]\nUMask = "0137"\nKillSignal = "SIGUSR1"\nPrivateTmp = true\n'
+        'ProtectHome = "read-only"\n'
+        'InaccessiblePaths = ["/var", "-/nowhere", "/etc/group"]\n'
+    )
+    script = (
+        "umask; touch /tmp/x; stat -c %a /tmp/x; ls /var || echo hidden;"
+        " cat /etc/group || echo hidden; trap 'echo told; exit 0' USR1; echo ready;"
+        " sleep 1000 & wait"
+    )
+    network = NO_NETWORK if flavor == "nspawn" else ""
+    text = f'stage1 = "{flavor}"\n{network}' + app("one", script, extra=f"user = 1000\n{table}")
+    pod = make_pod("inside", text)
+    pod.start()
+    entered = pod.box.run(["rkt", "enter", "inside", "sh", "-c", "umask; cat /etc/group"])
+    assert (entered.returncode != 0, entered.stdout) == (True, "0137\n")
+    pod.stop()
+    said = pod.messages(f"RKT_POD_UUID={pod.last_run()}")
+    found = [line for line in said if "Permission denied" not in line]
+    assert found == ["0137", "640", "hidden", "hidden", "ready", "told"]
+    assert pod.leftovers() == ""
+
+
 def test_what_is_refused_is_refused_before_anything_starts(make_pod: MakePod) -> None:
     pod = make_pod("refused", 'network = "none"\n' + app("one", SERVE))
     text = pod.box.read(pod.file)
     for table, message in (
         ('ProtectSystem = "full"', "ProtectSystem: not for an app (use the field read-only-root"),
         ("MemoryMaxx = 1", "MemoryMaxx: no setting of a unit that this version knows (did you"),
+        ('UMask = "9"', 'UMask: "9" is not octal digits in quotes'),
+        ("UMask = 27", "UMask: 27 is not octal digits in quotes"),
+        ("PrivateTmp = false", "PrivateTmp: no app can do without"),
+        ('InaccessiblePaths = "/absent"', "InaccessiblePaths: /absent: not in the image"),
+        ('InaccessiblePaths = "/proc/x"', "InaccessiblePaths: /proc/x is not a part of the image"),
+        ('KillSignal = "SIGNONE"', 'stop-signal: "SIGNONE" is not a signal'),
         ('Type = "forking"', 'Type: "forking" is not one of exec, simple, notify, oneshot'),
         ('Restart = "sometimes"', "systemd refuses its units: "),
         ('Type = "oneshot"\nRestart = "always"', "systemd refuses its units: "),

@@ -54,6 +54,15 @@ def test_what_cannot_be_executed(tmp_path: Path, program: bytes, command: str) -
     assert _launch(tmp_path / "program", program, command).returncode == 203
 
 
+def test_the_umask_is_set_before_a_filter_that_forbids_it(tmp_path: Path) -> None:
+    rules = [("kill", ["umask"])]
+    for filter in (None, compile_filter(HERE, default="allow", rules=rules)):
+        made = launcher.program(HERE, filter=filter, umask=0o137)
+        file = tmp_path / f"made-{filter is None}"
+        assert _launch(tmp_path / "program", made, "/bin/touch", str(file)).returncode == 0
+        assert file.stat().st_mode & 0o777 == 0o640
+
+
 def test_a_filter_that_the_kernel_refuses(tmp_path: Path) -> None:
     made = launcher.program(HERE, filter=bytes(8))
     assert _launch(tmp_path / "program", made, "/bin/true").returncode == 203

@@ -130,7 +130,8 @@ def _fly_with_everything() -> PodPlan:
         handlers=(Handler("pre-start", "/bin/sh", ("sh", "-c", "true")),),
         systemd={"Type": "notify", "LimitNOFILE": "5:infinity", "SetCredential": "a:b"},
     )
-    facts = replace(facts, runtime=replace(facts.runtime, read_only_root_fs=True))
+    runtime = replace(facts.runtime, read_only_root_fs=True)
+    facts = replace(facts, runtime=runtime, inaccessible=("/etc/shadow",))
     volumes = (
         Volume("data", "host", source="/srv/data", recursive=True),
         Volume("below", "host", source="/srv/below", read_only=True),
@@ -449,6 +450,13 @@ def _launcher_without_filter() -> PodPlan:
     return plan(_pod(apps), apps)
 
 
+def _carried_out() -> PodPlan:
+    settings = {"UMask": "0027", "InaccessiblePaths": "/srv", "PrivateTmp": True}
+    umask = Launcher(b"\x7fELF umask", filters=False)
+    apps = [_facts(systemd=settings, launcher=umask, inaccessible=("/srv", "/etc/a:b"))]
+    return plan(_pod(apps), apps)
+
+
 def _poor_machine() -> PodPlan:
     values = {
         **LIMITS,
@@ -474,6 +482,7 @@ CASES = {
     "two-apps": _two_apps,
     "ipc-of-the-host": _ipc_of_the_host,
     "host-network": _host_network,
+    "carried-out": _carried_out,
     "fly": _fly,
     "fly-with-everything": _fly_with_everything,
     "isolators": _isolators,
