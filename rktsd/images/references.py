@@ -71,7 +71,8 @@ _REGISTRY = re.compile(
 )
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _DIGEST = re.compile(r"(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})\Z")
-_OTHER_TRANSPORTS = ("docker-daemon", "containers-storage", "cimd")
+_OTHER_TRANSPORTS = ("docker-daemon", "containers-storage")
+_CIMD = re.compile(r"(appc|aci-archive|docker):v=0:(.+)", re.DOTALL)
 
 
 def parse_reference(text: str, *, is_file: Callable[[str], bool]) -> Reference:
@@ -98,6 +99,8 @@ def parse_reference(text: str, *, is_file: Callable[[str], bool]) -> Reference:
         return _layout(text, rest)
     if scheme in (Kind.OCI_ARCHIVE, Kind.DOCKER_ARCHIVE):
         return _archive(text, Kind(scheme), rest)
+    if scheme == "cimd":
+        return _canonical(text, rest)
     if rest.startswith("//"):
         raise _unknown_scheme(text, scheme)
     if is_file(text):
@@ -154,6 +157,30 @@ def _docker(text: str, rest: str) -> Reference:
     )
     chosen = wanted if labels and wanted != host else None
     return Reference(Kind.DOCKER, str(name), text, platform=chosen)
+
+
+def _canonical(text: str, rest: str) -> Reference:
+    """How rkt wrote down what an image is, in its index and its messages: ``cimd:KIND:v=0:…``."""
+    match = _CIMD.fullmatch(rest)
+    if match is None:
+        kinds = "cimd:appc:v=0:NAME, cimd:aci-archive:v=0:URL or cimd:docker:v=0:NAME"
+        raise BadInput(f"image reference {text!r}: not {kinds}")
+    kind, what = match.groups()
+    if kind == "docker":
+        return _docker(text, what)
+    if kind == "aci-archive":
+        url = urllib.parse.unquote_plus(what)
+        scheme = url.partition(":")[0]
+        if scheme not in ("file", "http", "https"):
+            raise BadInput(f"image reference {text!r}: {url!r} is not a URL of an ACI")
+        return _url(url, scheme)._replace(text=text)
+    name, question, query = what.partition("?")
+    try:
+        pairs = urllib.parse.parse_qsl(query, strict_parsing=True) if question else []
+    except ValueError as error:
+        raise BadInput(f"image reference {text!r}: {error}") from error
+    labels = tuple(NameValue(*pair) for pair in pairs)
+    return Reference(Kind.NAME, str(ImageName(name, labels)), text)
 
 
 def parse_docker_name(text: str) -> DockerName:

@@ -176,6 +176,7 @@ REFERENCES = (
     b"example.com/app:1.0,os=linux", b"docker://library/alpine:3@sha256:" + b"0" * 64,
     b"https://example.com/a.aci", b"oci:/srv/layout:tag", b"sha512-abcd", b"./a.aci",
     b"docker-archive:/a.tar:name:tag", b"oci-archive:/a.tar", b"file:///a.aci",
+    b"cimd:appc:v=0:a.b/c?os=linux", b"cimd:aci-archive:v=0:file%3A%2F%2F%2Fa.aci",
 )  # fmt: skip
 DOCKER_NAMES = (
     b"registry.example:5000/team/app:1.0", b"alpine", b"localhost/a@sha256:" + b"0" * 64,

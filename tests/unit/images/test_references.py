@@ -31,6 +31,19 @@ def nothing_exists(path: str) -> bool:
         ("app.aci:v1", Kind.NAME, "app.aci:v1"),
         ("docker://busybox", Kind.DOCKER, "registry-1.docker.io/library/busybox:latest"),
         ("docker:quay.io/a/b:1", Kind.DOCKER, "quay.io/a/b:1"),
+        ("cimd:docker:v=0:quay.io/a/b:1", Kind.DOCKER, "quay.io/a/b:1"),
+        ("cimd:appc:v=0:example.com/app", Kind.NAME, "example.com/app"),
+        (
+            "cimd:appc:v=0:example.com/app?arch=amd64&os=linux&version=v1%2C2",
+            Kind.NAME,
+            "example.com/app:v1%2C2,arch=amd64,os=linux",
+        ),
+        (
+            "cimd:aci-archive:v=0:https%3A%2F%2Fexample.com%2Fa.aci",
+            Kind.URL,
+            "https://example.com/a.aci",
+        ),
+        ("cimd:aci-archive:v=0:file%3A%2F%2F%2Fsrv%2Fa.aci", Kind.FILE, "/srv/a.aci"),
     ],
 )
 def test_kinds(text: str, kind: Kind, target: str) -> None:
@@ -121,6 +134,13 @@ def test_what_names_no_archive(text: str) -> None:
         (f"docker://a@{DIGEST}0", "not a digest"),
         ("docker://-bad.example/a", "name of a registry"),
         ("docker://a:.v1", "not a tag"),
+        ("cimd:", "not cimd:appc:v=0:NAME"),
+        ("cimd:oci:v=0:x", "not cimd:appc:v=0:NAME"),
+        ("cimd:docker:v=1:x", "not cimd:appc:v=0:NAME"),
+        ("cimd:docker:v=0:UPPER", "repository"),
+        ("cimd:appc:v=0:example.com/app?os", "bad query field"),
+        ("cimd:aci-archive:v=0:%2Fsrv%2Fa.aci", "is not a URL of an ACI"),
+        ("cimd:aci-archive:v=0:https%3A%2F%2Fexample.com%2Fa", "does not end in .aci"),
     ],
 )
 def test_what_means_nothing_is_refused(text: str, message: str) -> None:
@@ -145,7 +165,7 @@ def test_unknown_schemes_are_not_taken_for_names(text: str, hint: str) -> None:
     assert str(caught.value) == f"image reference {text!r}: unknown scheme {scheme} ({hint})"
 
 
-@pytest.mark.parametrize("scheme", ["docker-daemon", "containers-storage", "cimd"])
+@pytest.mark.parametrize("scheme", ["docker-daemon", "containers-storage"])
 def test_other_transports_are_refused_by_name(scheme: str) -> None:
     with pytest.raises(Unsupported, match=f"{scheme}: is not supported"):
         parse_reference(f"{scheme}:/srv/x", is_file=nothing_exists)
