@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from rktsd.errors import BadInput, NotFound, StoreError
-from rktsd.host.files import read_limited
+from rktsd.host.files import read_limited, require_regular
 from rktsd.images.fetch import Job
 from rktsd.images.progress import unpacking, unwatched
 from rktsd.store.members import Found
@@ -52,12 +52,9 @@ def unpack_archive(path: str, scratch: str, job: Job) -> Archive:
     ``scratch`` is made; the caller removes it. A confined child reads the archive, within the
     limits that hold for layers. Raises NotFound, BadInput, Unsupported, StoreError.
     """
+    require_regular(path)
     try:
         size = os.stat(path).st_size
-    except OSError as error:
-        problem = NotFound if isinstance(error, FileNotFoundError) else StoreError
-        raise problem(f"cannot read {path}: {error.strerror}") from error
-    try:
         os.mkdir(scratch, 0o700)
     except OSError as error:
         raise StoreError(f"cannot unpack {path}: {error.strerror}") from error

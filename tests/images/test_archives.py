@@ -217,6 +217,7 @@ def test_archives_cannot_reach_out_or_be_endless(
     with world.store_unchanged(), pytest.raises(BadInput, match="maximum-archive"):
         world.fetch(f"{kind}:{path}", insecure=["image"], limit=1000)
     os.unlink(path)
-    for reference in (str(path), str(tmp_path)):
+    os.mkfifo(tmp_path / "fifo")
+    for reference in (str(path), str(tmp_path), f"{tmp_path}/fifo", "/dev/zero"):
         with world.store_unchanged(), pytest.raises(RktError, match=str(reference)):
             world.fetch(f"{kind}:{reference}", insecure=["image"])
