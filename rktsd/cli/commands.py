@@ -66,6 +66,19 @@ COMMANDS: dict[str, Command] = {
         INNER,
         ("completion bash",),
     ),
+    "cp": Command(
+        "copying",
+        "cp",
+        "Copy files into an app and out of it",
+        "POD:[APP:]PATH|FILE|- POD:[APP:]PATH|FILE|-",
+        flags.CP,
+        examples=(
+            "cp web:/etc/nginx.conf .",
+            "cp ./site/. web:nginx:/srv",
+            "cp web:/var/log - | tar t",
+        ),
+        root=True,
+    ),
     "diff": Command(
         "changed",
         "diff",

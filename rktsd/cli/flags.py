@@ -247,6 +247,7 @@ KILL = (
     _UUID_FILE,
 )
 PAUSE = (_SOME_APPS, _UUID_FILE)
+CP = (Flag("archive", help="keep owners, set-user-ID bits, devices and capabilities", short="a"),)
 DIFF = (
     _value("app", "APP", "the app; needed where the pod has several"),
     _FORMAT,

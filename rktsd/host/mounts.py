@@ -5,13 +5,42 @@ from __future__ import annotations
 import ctypes
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 MS_NOSUID = 2
 MS_NODEV = 4
+_MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
+_CLONE_NEWNS = 0x00020000
 
 
 def mount_tmpfs(path: str, options: str) -> None:
     """Mount an empty file system in memory; ``options`` as of tmpfs(5). Raises OSError."""
     _mount("tmpfs", path, "tmpfs", flags=MS_NOSUID | MS_NODEV, data=options)
+
+
+def private_mounts() -> None:
+    """What this process mounts from now on is its own, and gone with it. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNS) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    _mount("none", "/", "none", flags=_MS_REC | _MS_PRIVATE, data="")
+
+
+def mount_overlay(path: str, lowers: Sequence[str], *, upper: str, work: str) -> None:
+    """Mount an overlay; ``lowers`` topmost first. Changes into their directory: all options
+    together may not be longer than a page. Raises OSError."""
+    common = os.path.dirname(lowers[0])
+    os.chdir(common)
+    stack = ":".join(_escape(os.path.relpath(lower, common)) for lower in lowers)
+    data = f"lowerdir={stack},upperdir={_escape(upper)},workdir={_escape(work)}"
+    _mount("overlay", path, "overlay", flags=MS_NODEV, data=data)
+
+
+def _escape(path: str) -> str:
+    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
 
 
 def _mount(source: str, target: str, kind: str, *, flags: int, data: str) -> None:

@@ -52,8 +52,7 @@ def confine(directory: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getppid()
     _enter(libc, directory)
-    _drop_capabilities(libc)
-    _call(libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    drop_capabilities(libc)
     _call(libc.prctl, _PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), _SIGKILL)
@@ -76,7 +75,8 @@ def _enter(libc: ctypes.CDLL, directory: str) -> None:
     os.close(root)
 
 
-def _drop_capabilities(libc: ctypes.CDLL) -> None:
+def drop_capabilities(libc: ctypes.CDLL) -> None:
+    """Keep what it takes to read and write files, and never gain more. Raises OSError."""
     for capability in range(64):
         if capability not in KEPT and libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             break
@@ -86,6 +86,7 @@ def _drop_capabilities(libc: ctypes.CDLL) -> None:
     mask = sum(1 << capability for capability in KEPT) & sets[0].permitted
     sets = (_Sets * 2)(_Sets(mask, mask, 0), _Sets(0, 0, 0))
     _call(libc.capset, ctypes.byref(header), sets)
+    _call(libc.prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def _call(function: Any, *arguments: Any) -> None:

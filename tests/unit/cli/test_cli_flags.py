@@ -76,6 +76,7 @@ OURS = {
     "logs": "app follow format lines run since tail until uuid-file",
     "pod check": "instance",
     "start": "uuid-file",
+    "cp": "archive",
     "restart": "uuid-file",
     "pod diff": "uuid-file",
     "pod show": "instance pretty-print",

@@ -1,0 +1,173 @@
+"""Work in the root of an app, running or not, as if it were our own: nothing leads out of it.
+
+A child process does it, because there is no way back. Links of a hostile app are followed inside
+its root only; the child can do nothing but read and write files, and imports nothing any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, NoReturn
+
+from rktsd.errors import NotFound, RktError, StoreError, UsageError
+from rktsd.host.mounts import mount_overlay, private_mounts
+from rktsd.paths import Paths
+from rktsd.pods import processes, query, runs
+from rktsd.pods.query import Place
+from rktsd.pods.spec import PodSpec
+from rktsd.store.confine import drop_capabilities
+from rktsd.systemd.bus import Bus
+
+_SIGKILL = 9
+# statfs(2): what is no file in these but the kernel.
+_PSEUDO = frozenset(
+    (0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x1CD1, 0x19800202, 0x64626720, 0x74726163,
+     0x6165676C, 0x73636673, 0xCAFE4A11, 0xDE5E81E4)
+)  # fmt: skip
+
+
+class Root(NamedTuple):
+    """``process`` is a descriptor of the root of a running app; None for one that does not run,
+    whose root is made from ``layers``, topmost first, and ``upper``."""
+
+    process: int | None
+    layers: tuple[str, ...] = ()
+    upper: str = ""
+
+
+@contextlib.contextmanager
+def located(paths: Paths, place: Place, app: str, *, spec: PodSpec) -> Iterator[Root]:
+    """The root of an app. Raises UsageError, NotFound, StoreError.
+
+    One that does not run is not started while this is used.
+    """
+    with contextlib.ExitStack() as stack:
+        if place.uuid not in query.running(paths, [place]).pods:
+            stack.enter_context(runs.lock(paths, place.pod))
+            if place.uuid in query.running(paths, [place]).pods:
+                raise UsageError(f'pod "{place.uuid}" is being started')
+            layers = spec.images[app].layers
+            runs.check_layers(paths, list(layers), pod=place.pod)
+            upper = f"{place.directory}/overlay/{app}"
+            yield Root(None, tuple(f"{paths.store}/layers/{layer}" for layer in layers), upper)
+            return
+        with Bus() as bus:
+            pid = processes.first_process(bus, place.pod, app)
+        try:
+            descriptor = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise NotFound(f"app {app} has just ended: {error.strerror}") from error
+        stack.callback(os.close, descriptor)
+        yield Root(descriptor)
+
+
+@contextlib.contextmanager
+def inside(
+    root: Root, work: Callable[[], None], *, ours: int, theirs: int, follows: bool
+) -> Iterator[None]:
+    """Have ``work`` done in the root by a child while the caller goes on.
+
+    Everything that it imports has to be imported. ``ours`` and ``theirs`` are the ends of the pipe
+    between the two. Raises what the child raises in preference to what the caller runs into by
+    that, or the other way round for a child that ``follows`` what the caller writes.
+    """
+    problems, channel = os.pipe2(os.O_CLOEXEC)
+    with _scratch(root) as scratch:
+        pid = os.fork()
+        if pid == 0:
+            os.close(problems)
+            # Nobody is to wait for an end that his own copy of it keeps away.
+            os.close(ours)
+            _work(root, scratch, work, channel)
+        os.close(channel)
+        os.close(theirs)
+        failure: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            failure = error
+            # If it was the child that failed, it has said so before its end of the pipe was closed.
+            os.kill(pid, _SIGKILL)
+        with open(problems, "rb") as file:
+            said = file.read().decode(errors="replace")
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if said and not (follows and isinstance(failure, RktError)):
+        raise StoreError(said) from failure
+    if failure is not None:
+        raise failure
+    if status:
+        raise StoreError(f"the copy ended with {status}")
+
+
+@contextlib.contextmanager
+def _scratch(root: Root) -> Iterator[str]:
+    """Where the root of an app that does not run is put together: beside its own layer."""
+    if root.process is not None:
+        yield ""
+        return
+    beside = os.path.dirname(root.upper)
+    scratch = f"{beside}/.cp-{os.getpid()}"
+    try:
+        os.makedirs(root.upper, 0o755, exist_ok=True)
+        for name in ("", "/work", "/root"):
+            os.mkdir(f"{scratch}{name}", 0o700)
+    except OSError as error:
+        raise StoreError(f"cannot make {error.filename}: {error.strerror}") from error
+    try:
+        yield scratch
+    finally:
+        from rktsd.store.tree import remove_tree
+
+        with contextlib.suppress(OSError):
+            remove_tree(scratch)
+
+
+def _work(root: Root, scratch: str, work: Callable[[], None], problems: int) -> NoReturn:
+    status = 1
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if root.process is None:
+            private_mounts()
+            target = f"{scratch}/root"
+            mount_overlay(target, root.layers, upper=root.upper, work=f"{scratch}/work")
+            os.chdir(target)
+        else:
+            os.fchdir(root.process)
+        os.chroot(".")
+        drop_capabilities(libc)
+        # What is imported from now on would be the app's.
+        sys.meta_path.clear()
+        sys.path.clear()
+        os.umask(0)
+        work()
+        status = 0
+    except BrokenPipeError:
+        # Whoever reads has given up and says why.
+        status = 0
+    except RktError as error:
+        os.write(problems, str(error).encode(errors="replace"))
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        os.write(problems, f"{where}{error.strerror}".encode(errors="replace"))
+    except BaseException as error:
+        os.write(problems, f"{type(error).__name__}: {error}".encode(errors="replace"))
+    finally:
+        os._exit(status)
+
+
+def refuse_pseudo(directory: int, path: str) -> None:
+    """Raise UsageError where files are the kernel's own (/proc, /sys): a link may lead there."""
+    if is_pseudo(directory):
+        raise UsageError(f"{path}: not a place for files: it is the kernel's")
+
+
+def is_pseudo(directory: int) -> bool:
+    """Whether an open directory is in /proc, /sys or their like."""
+    found = (ctypes.c_long * 32)()
+    if ctypes.CDLL(None, use_errno=True).fstatfs(directory, found) != 0:
+        return False
+    return found[0] & 0xFFFFFFFF in _PSEUDO
