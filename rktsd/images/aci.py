@@ -8,33 +8,34 @@ import os
 import urllib.parse
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
-from rktsd.appc.names import ImageName, host_labels, parse_image_name
+from rktsd.appc.names import host_labels, parse_image_name
 from rktsd.appc.read import image_manifest
-from rktsd.appc.types import Dependency, ImageManifest
 from rktsd.errors import Absent, BadInput, FetchError, StoreError, TrustError
 from rktsd.host.files import require_regular
 from rktsd.images import signatures
+from rktsd.images.acceptance import Wish, accept
 from rktsd.images.answer import TooLarge
 from rktsd.images.digests import Witness
 from rktsd.images.discovery import Endpoint, discover_endpoints, simple_endpoint
 from rktsd.images.download import download
-from rktsd.images.fetch import LIMIT_HINT, Job, fetch_as
+from rktsd.images.fetch import LIMIT_HINT, Job
 from rktsd.images.http import Answer, Client
 from rktsd.images.keystore import TrustedKey, ring_of, trusted_keys, trusted_prefixes
 from rktsd.images.pages import get_page
 from rktsd.images.progress import unpacking, unwatched
-from rktsd.images.references import Kind, Reference
-from rktsd.images.revalidate import remember, revalidate
+from rktsd.images.references import Reference
+from rktsd.images.revalidate import note, remember, revalidate
 from rktsd.images.scratch import scratch
 from rktsd.images.signatures import SIGNATURE_LIMIT, Hearing, Signer
-from rktsd.images.whitelist import is_unchanged, parts_below
+from rktsd.images.unchanged import state
+from rktsd.images.whitelist import is_unchanged
 from rktsd.store.records import Below, ImageRecord
 from rktsd.store.transfer import take
 
-MAX_DEPENDENCY_DEPTH = 32
 NO_SIGNATURE_HINT = "--insecure-options=image takes unsigned images"
 _NOT_READY = 202
 Hear = Callable[[], Witness] | None
@@ -45,12 +46,11 @@ class MissingSignature(TrustError):
     """There is no signature where it ought to be; another endpoint may have one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """The name and labels that an image was asked for by; those of this machine are included."""
+class Imported(NamedTuple):
+    """``until`` is as in ``signatures.Signer``, None where signatures were not looked at."""
 
-    name: str
-    labels: Mapping[str, str]
+    record: ImageRecord
+    until: int | None
 
 
 def fetch_file(reference: Reference, job: Job) -> ImageRecord:
@@ -76,7 +76,7 @@ def fetch_file(reference: Reference, job: Job) -> ImageRecord:
         return True
 
     source = f"file://{urllib.parse.quote(path)}"
-    return import_verified(job, path, source, None, get_archive, get_signature)
+    return import_verified(job, path, source, None, get_archive, get_signature).record
 
 
 def fetch_url(reference: Reference, job: Job) -> ImageRecord:
@@ -85,8 +85,11 @@ def fetch_url(reference: Reference, job: Job) -> ImageRecord:
         raise BadInput(f"{reference.text}: --signature is for local files only")
     parts = urllib.parse.urlsplit(reference.target)
     signature = urllib.parse.urlunsplit(parts._replace(path=f"{parts.path}.asc"))
+    configured = " ".join(state(job.paths))
     with job.client() as client:
-        return _download(job, client, Endpoint(reference.target, signature), None)
+        found = _download(job, client, Endpoint(reference.target, signature), None)
+    note(job, reference, found.record, until=found.until, state=configured)
+    return found.record
 
 
 def fetch_name(reference: Reference, job: Job) -> ImageRecord:
@@ -100,7 +103,7 @@ def fetch_name(reference: Reference, job: Job) -> ImageRecord:
         failures: list[FetchError | MissingSignature] = []
         for endpoint in _endpoints(job, client, wish):
             try:
-                return _download(job, client, endpoint, wish)
+                return _download(job, client, endpoint, wish).record
             except (FetchError, MissingSignature) as error:
                 failures.append(error)
     if len(failures) == 1:
@@ -127,12 +130,12 @@ def _endpoints(job: Job, client: Client, wish: Wish) -> tuple[Endpoint, ...]:
         raise FetchError(f"{missing}{error}") from error
 
 
-def _download(job: Job, client: Client, endpoint: Endpoint, wish: Wish | None) -> ImageRecord:
+def _download(job: Job, client: Client, endpoint: Endpoint, wish: Wish | None) -> Imported:
     known = revalidate(job, client, endpoint.aci)
     if known is not None:
         renewed = _renewed(job, known, endpoint.aci, wish)
         if renewed is not None:
-            return renewed
+            return Imported(renewed, None)
     answers: list[Mapping[str, str]] = []
 
     def ask(headers: Mapping[str, str], accept: frozenset[int]) -> AbstractContextManager[Answer]:
@@ -165,9 +168,9 @@ def _download(job: Job, client: Client, endpoint: Endpoint, wish: Wish | None) -
             answer.save(target, limit=SIGNATURE_LIMIT)
             return True
 
-    record = import_verified(job, endpoint.aci, endpoint.aci, wish, get_archive, get_signature)
-    remember(job, record, endpoint.aci, answers[-1])
-    return record
+    found = import_verified(job, endpoint.aci, endpoint.aci, wish, get_archive, get_signature)
+    remember(job, found.record, endpoint.aci, answers[-1])
+    return found
 
 
 def _renewed(job: Job, record: ImageRecord, image: str, wish: Wish | None) -> ImageRecord | None:
@@ -199,7 +202,7 @@ def import_verified(
     wish: Wish | None,
     get_archive: GetArchive,
     get_signature: Callable[[str], bool],
-) -> ImageRecord:
+) -> Imported:
     """Get signature and archive, check the one by the other, and let the store take it.
 
     ``get_archive`` may tell all that comes to what its second argument makes.
@@ -214,7 +217,7 @@ def import_verified(
         else:
             signer = _verified(job, image, wish, place, get_archive, get_signature)
             job.report(f"signature verified:\n  {signer.user_id}")
-        return job.store.import_aci(
+        record = job.store.import_aci(
             archive,
             source=source,
             verified_by=signer.fingerprint if signer else "insecure",
@@ -223,6 +226,7 @@ def import_verified(
             watch=lambda: watch(unpacking(image), os.stat(archive).st_size),
             accept=lambda image_id, manifest: accept(job, image, manifest, wish, signer),
         )
+        return Imported(record, signer.until if signer else 0)
 
 
 def _verified(
@@ -292,82 +296,3 @@ def _keys_by_discovery(job: Job, name: str) -> tuple[TrustedKey, ...]:
         http_hint="--insecure-options=http,pubkey takes keys over http",
     )
     return trusted_keys(job.paths, name)
-
-
-def accept(
-    job: Job, image: str, manifest: ImageManifest, wish: Wish | None, signer: Signer | None
-) -> tuple[str, ...] | Below:
-    """Refuse what is not what was asked for; what of the dependencies lies below, topmost first."""
-    if signer is not None:
-        keys = trusted_keys(job.paths, manifest.name)
-        if signer.fingerprint not in {key.fingerprint for key in keys}:
-            raise signatures.unknown(
-                image, signer.fingerprint, partial(trusted_prefixes, job.paths)
-            )
-    if wish is not None:
-        check_wish(manifest, wish, image=image)
-    if manifest.path_whitelist:
-        return parts_below(
-            job.store, manifest, lambda way, dependency: _below(job, way, dependency)
-        )
-    return _dependency_layers(job, manifest)
-
-
-def check_wish(manifest: ImageManifest, wish: Wish, *, image: str) -> None:
-    """Raise BadInput, in rkt's words, unless name and labels are those that were asked for."""
-    if manifest.name != wish.name:
-        raise BadInput(f'{image}: image name "{wish.name}" expected but "{manifest.name}" found')
-    found = {label.name: label.value for label in manifest.labels}
-    for name, value in wish.labels.items():
-        if name not in found:
-            raise BadInput(f'{image}: requested label "{name}" not provided by the image manifest')
-        if found[name] != value:
-            raise BadInput(
-                f'{image}: requested value for label "{name}": "{value}" '
-                f'differs from fetched aci label value: "{found[name]}"'
-            )
-
-
-def _dependency_layers(job: Job, manifest: ImageManifest) -> tuple[str, ...]:
-    """Layers of all dependencies, topmost first: a later one lies over an earlier one.
-
-    A layer that several dependencies bring counts once, at its topmost place; below that it could
-    change nothing.
-    """
-    inner = _inner(job, (manifest.name,)) if manifest.dependencies else job
-    layers: dict[str, None] = {}
-    for dependency in reversed(manifest.dependencies):
-        for layer in _dependency(inner, dependency).layers:
-            job.store.claim(layer)
-            layers.setdefault(layer)
-    return tuple(layers)
-
-
-def _inner(job: Job, way: tuple[str, ...]) -> Job:
-    """The job of fetching what the last image of ``way`` needs. Raises BadInput for circles."""
-    trail = (*job.trail, *way)
-    if len(set(trail)) < len(trail) or len(trail) > MAX_DEPENDENCY_DEPTH:
-        shown = " -> ".join(trail)
-        raise BadInput(f"image {trail[-1]}: its dependencies do not end: {shown}")
-    return replace(job, trail=trail, options=replace(job.options, signature=None))
-
-
-def _below(job: Job, way: tuple[str, ...], dependency: Dependency) -> ImageRecord:
-    """A dependency at the end of ``way``; those deeper down have just been fetched with it."""
-    inner = _inner(job, way)
-    if len(way) > 1 and inner.options.pull_policy == "update":
-        inner = replace(inner, options=replace(inner.options, pull_policy="new"))
-    return _dependency(inner, dependency)
-
-
-def _dependency(job: Job, dependency: Dependency) -> ImageRecord:
-    text = str(ImageName(dependency.image_name, dependency.labels))
-    record = job.dependencies.get(text)
-    if record is None:
-        record = job.dependencies[text] = fetch_as(Reference(Kind.NAME, text, text), job)
-    wanted = dependency.image_id
-    if wanted and not (record.id.startswith(wanted) or wanted.startswith(record.id)):
-        raise TrustError(
-            f"dependency {text} of {job.trail[-1]}: image ID is {record.id}, not {wanted}"
-        )
-    return record

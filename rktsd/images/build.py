@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.host import process
 from rktsd.host.files import arriving, sync_directory
-from rktsd.images import aci
+from rktsd.images import acceptance
 from rktsd.images.fetch import Job
 from rktsd.store.compression import compressed
 from rktsd.store.pack import Packing, pack_archive, pack_directory
@@ -135,5 +135,5 @@ def import_root(source: str, manifest: bytes, job: Job, *, packing: Packing) -> 
             verified_by=IMPORTED,
             limits=job.limits(),
             label=where,
-            accept=lambda _, found: aci.accept(job, where, found, None, None),
+            accept=lambda _, found: acceptance.accept(job, where, found, None, None),
         )

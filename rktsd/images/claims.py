@@ -36,10 +36,14 @@ class Wanted(NamedTuple):
 
 
 class Vouched(NamedTuple):
-    """``by`` whom, as ``ImageRecord.verified_by`` says it, and as it is ``shown`` to the user."""
+    """``by`` whom, as ``ImageRecord.verified_by`` says it, and as it is ``shown`` to the user.
+
+    ``until`` is as in ``signatures.Signer``.
+    """
 
     by: str
     shown: str
+    until: int = 0
 
 
 def full_name(name: DockerName) -> str:

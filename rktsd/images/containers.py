@@ -24,12 +24,11 @@ from rktsd.images.references import (
     platform_suffix,
 )
 from rktsd.images.registry import Registry, endpoints
-from rktsd.images.unchanged import state
+from rktsd.images.unchanged import stamps, state
 from rktsd.images.vouching import decide, refuse_unsigned, rule_of_file, rule_of_registry, vouch
 from rktsd.store import seen
 from rktsd.store.records import ImageRecord
 
-INSECURE = "insecure"
 MAX_INDEX_DEPTH = 3
 MAX_NESTED = 16
 
@@ -75,13 +74,20 @@ def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
     where = f"docker://{name}"
     configured = state(job.paths)
     rule = rule_of_registry(job, name)
+    configured += stamps(rule.keys)
     pinned = f"docker://{name.registry}/{name.repository}@sha256:…"
     known = decide(job, rule, where=where, pinned=pinned, digest=name.digest)
     places = endpoints(name, read_registries(job.paths.config_dirs()))
     registry = Registry(name, job, places=places)
 
+    ends = [0]
+
     def vouched(digests: tuple[str, ...]) -> str:
-        return known or vouch(job, rule, registry, name=name, digests=digests, where=where)
+        if known:
+            return known
+        found = vouch(job, rule, registry, name=name, digests=digests, where=where)
+        ends.append(found.until)
+        return found.by
 
     origin = Origin(
         where=where,
@@ -101,11 +107,12 @@ def fetch_docker(reference: Reference, job: Job) -> ImageRecord:
     with registry:
         top, data = registry.top()
         record = _still(job, reference, top, origin, verified_by=known)
-        if record is not None:
-            return record
-        record = _pull(job, registry, top, data, origin)
-        if known == INSECURE and not job.options.platform:
-            found = registry.seen(record.id, top, state=configured)
+        if record is None:
+            record = _pull(job, registry, top, data, origin)
+        if not job.options.platform:
+            found = registry.seen(
+                record, top, until=ends[-1], state=" ".join(configured), keys=rule.keys
+            )
             seen.note(job.store.root, reference.text, found)
         return record
 

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from rktsd.paths import Paths
 KEY_LIMIT = 1 << 20
 _FINGERPRINT = re.compile(r"[0-9a-f]{40}\Z")
 _BEGIN = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
+_SIGNATURE_MADE, _SIGNATURE_END, _KEY_END = 2, 3, 9
 _END = b"-----END PGP PUBLIC KEY BLOCK-----"
 
 
@@ -204,6 +206,39 @@ def _fingerprint(body: bytes) -> str:
 
 def _fingerprints(packets: bytes, source: str) -> list[str]:
     return [_fingerprint(body) for tag, body, _ in _packets(packets, source) if tag in (6, 14)]
+
+
+def key_end(packets: bytes, source: str) -> int:
+    """When a key that is good now may no longer be, in seconds since the epoch; 0 for never.
+
+    The nearest of all ends in it that are to come, whosever they are (RFC 4880, 5.2.3). Raises
+    TrustError for what is broken.
+    """
+    now = int(time.time())
+    ends, key_created = [], 0
+    for tag, body, _ in _packets(packets, source):
+        if tag in (6, 14):
+            key_created = int.from_bytes(body[1:5], "big")
+        elif tag == 2 and body[:1] == b"\x04":
+            said = _times(body[6 : 6 + int.from_bytes(body[4:6], "big")])
+            since = {_SIGNATURE_END: said.get(_SIGNATURE_MADE, 0), _KEY_END: key_created}
+            ends += [since[kind] + said[kind] for kind in since if said.get(kind)]
+    return min((end for end in ends if end > now), default=0)
+
+
+def _times(area: bytes) -> dict[int, int]:
+    """Subpackets of four bytes by their type (RFC 4880, 5.2.3.1)."""
+    found, at = {}, 0
+    while at < len(area):
+        length, at = area[at], at + 1
+        if length == 255:
+            length, at = int.from_bytes(area[at : at + 4], "big"), at + 4
+        elif length >= 192 and at < len(area):
+            length, at = ((length - 192) << 8) + area[at] + 192, at + 1
+        if length == 5:
+            found[area[at] & 0x7F] = int.from_bytes(area[at + 1 : at + 5], "big")
+        at += max(length, 1)
+    return found
 
 
 def packets_of(key: TrustedKey) -> bytes:

@@ -69,7 +69,7 @@ class Lookaside:
             elsewhere=lambda key: trusted_prefixes(self._job.paths, key),
         )
         check_claim(content, source, kinds=(GPG_TYPE,), wanted=wanted)
-        return Vouched(signer.fingerprint, signer.user_id)
+        return Vouched(signer.fingerprint, signer.user_id, signer.until)
 
     def _addresses(self, digest: str) -> Iterator[str]:
         below = f"{self._repository}@{digest.replace(':', '=', 1)}"

@@ -34,7 +34,7 @@ def import_passed(
         return True
 
     job.report(f"using image from file {label}")
-    return import_verified(job, label, source, None, get_archive, get_signature)
+    return import_verified(job, label, source, None, get_archive, get_signature).record
 
 
 def _check(descriptor: int, label: str) -> None:

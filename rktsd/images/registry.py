@@ -26,6 +26,7 @@ from rktsd.images.oci import DOCKER_MANIFEST, INDEXES, MANIFESTS, media_type_of
 from rktsd.images.progress import Watch, unwatched
 from rktsd.images.references import DockerName
 from rktsd.images.unchanged import ACCEPT
+from rktsd.store.records import ImageRecord
 from rktsd.store.seen import Seen
 
 MANIFEST_LIMIT = 4 << 20
@@ -104,10 +105,24 @@ class Registry:
         self._found = place
         return descriptor._replace(media_type=media_type_of(data, source, said=said)), data
 
-    def seen(self, image: str, top: Descriptor, *, state: str) -> Seen:
-        """What there is to remember of ``top``, which led to ``image``."""
-        url = self._found.url(f"manifests/{self._name.version}")
-        return Seen(image, top.digest, url, ",".join(sorted(self._found.granted)), state)
+    def seen(
+        self, record: ImageRecord, top: Descriptor, *, until: int, state: str, keys: Sequence[str]
+    ) -> Seen:
+        """What there is to remember of ``top``, which led to the image of ``record``."""
+        return Seen(
+            image=record.id,
+            digest=top.digest,
+            etag="",
+            modified="",
+            url=self._found.url(f"manifests/{self._name.version}"),
+            insecure=",".join(sorted(self._found.granted)),
+            verified_by=record.verified_by,
+            until=until,
+            checked=0,
+            fresh=0,
+            state=state,
+            keys=tuple(keys),
+        )
 
     def tagged(self, tag: str) -> bytes:
         """The manifest that another tag leads to, on the registry's word. Raises Absent."""

@@ -1,12 +1,15 @@
 """Asking a server whether what is stored is still what it has (RFC 9110, 13; RFC 9111, 5.2)."""
 
+import math
 import re
 import time
 from collections.abc import Mapping
 
+from rktsd.appc.read import image_manifest
 from rktsd.images.fetch import Job
 from rktsd.images.http import Client
-from rktsd.store import remotes
+from rktsd.images.references import Reference
+from rktsd.store import remotes, seen
 from rktsd.store.records import ImageRecord
 from rktsd.store.remotes import Remote
 
@@ -55,6 +58,40 @@ def remember(job: Job, record: ImageRecord, url: str, headers: Mapping[str, str]
     if known is None or known.id != record.id:
         return
     remotes.remember(job.store.root, record.id, url, remote_of(headers))
+
+
+def note(
+    job: Job, reference: Reference, record: ImageRecord, *, until: int | None, state: str
+) -> None:
+    """Let the next fetch of a URL be one question, where there is nothing else to ask for.
+
+    ``until`` and ``state`` are as in ``seen.Seen``; None leaves it to what was noted before.
+    """
+    if until is None:
+        before = seen.recall(job.store.root, reference.text)
+        if before is None or (before.image, before.verified_by) != (record.id, record.verified_by):
+            return
+        until = before.until
+    manifest = image_manifest(job.store.manifest_bytes(record.id), reference.text)
+    remote = remotes.recall(job.store.root, record.id, reference.target)
+    if remote is None or not (remote.etag or remote.modified or remote.max_age):
+        return
+    if manifest.dependencies or manifest.path_whitelist or job.options.platform:
+        return
+    found = seen.Seen(
+        image=record.id,
+        digest="",
+        etag=remote.etag or "",
+        modified=remote.modified or "",
+        url=reference.target,
+        insecure="",
+        verified_by=record.verified_by,
+        until=until,
+        checked=math.ceil(remote.checked),
+        fresh=int(remote.checked) + remote.max_age,
+        state=state,
+    )
+    seen.note(job.store.root, reference.text, found)
 
 
 def remote_of(headers: Mapping[str, str]) -> Remote:

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, Self, cast
 from rktsd.errors import TrustError
 from rktsd.host.files import read_limited
 from rktsd.host.process import run, start
+from rktsd.images.keystore import key_end
 
 if TYPE_CHECKING:
     import subprocess
@@ -40,10 +41,14 @@ _VERDICTS = {
 
 
 class Signer(NamedTuple):
-    """Who signed: the primary key's 40 lower-case digits, and its user id made printable."""
+    """Who signed: the primary key's 40 lower-case digits, and its user id made printable.
+
+    It holds before ``until`` at least, in seconds since the epoch; 0 for always.
+    """
 
     fingerprint: str
     user_id: str
+    until: int
 
 
 Ring = Mapping[str, bytes]
@@ -186,7 +191,11 @@ def _signer(
     if fingerprint not in ring:
         raise unknown(image, fingerprint, elsewhere)
     good = next((words for words in lines if words[0] == "GOODSIG"), ())
-    return Signer(fingerprint, printable(" ".join(good[2:])))
+    # What gpgv says of the signature, and what is true of the key.
+    ends = [int(valid[0][4]) if valid[0][4].isdigit() else 1, key_end(ring[fingerprint], image)]
+    return Signer(
+        fingerprint, printable(" ".join(good[2:])), min((end for end in ends if end), default=0)
+    )
 
 
 def _judge(

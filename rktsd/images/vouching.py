@@ -127,11 +127,11 @@ def vouch(
     name: DockerName,
     digests: tuple[str, ...],
     where: str,
-) -> str:
+) -> Vouched:
     """Find a signature that ``rule`` takes for a manifest with one of ``digests``.
 
-    Returns what ``ImageRecord.verified_by`` is to say. Raises TrustError with the reason for each
-    signature that is there, and FetchError when nobody can tell what there is.
+    Raises TrustError with the reason for each signature that is there, and FetchError when nobody
+    can tell what there is.
     """
     is_sigstore = rule.require is Require.SIGSTORE
     claim = wanted(name, rule, digests=digests, untagged=is_sigstore)
@@ -148,7 +148,7 @@ def vouch(
         )
         vouched = _first_good(job, lookaside, claim, where)
     job.report(f"signature verified:\n  {vouched.shown}")
-    return vouched.by
+    return vouched
 
 
 def _first_good(job: Job, signatures: Signatures[Found], claim: Wanted, where: str) -> Vouched:

@@ -1,4 +1,4 @@
-"""What references to registries led to when they were last asked for, a small file each.
+"""What references led to when their servers were last asked, a small file each.
 
 ``<store>/seen/REFERENCE``. With it a fetch of what has not changed is one question; it is read
 without the index and without knowing images, for that would take longer than to ask.
@@ -15,17 +15,31 @@ _LONGEST_NAME = 220
 
 
 class Seen(NamedTuple):
-    """``url`` gave what has the digest ``digest`` (a manifest or index), for the image ``image``.
+    """``url`` gave what has the digest ``digest`` (a manifest or index), or what its server called
+    ``etag`` or ``modified``, for the image ``image``.
 
     ``insecure`` are the words of --insecure-options that configuration had for it, with commas
-    between; ``state`` tells that configuration from another one.
+    between. ``verified_by`` is as in the image's record, and holds before ``until`` (0: always);
+    from ``checked`` to ``fresh`` the server need not be asked: all in seconds since the epoch.
+    ``state`` tells configuration, trusted keys and the files ``keys`` from other ones.
     """
 
     image: str
     digest: str
+    etag: str
+    modified: str
     url: str
     insecure: str
+    verified_by: str
+    until: int
+    checked: int
+    fresh: int
     state: str
+    keys: tuple[str, ...] = ()
+
+
+# What is said once; the files of keys come behind it.
+_LINES = len(Seen._fields) - 1
 
 
 def recall(root: str, reference: str) -> Seen | None:
@@ -34,9 +48,14 @@ def recall(root: str, reference: str) -> Seen | None:
     if path is None:
         return None
     try:
-        lines = read_limited(path, _LIMIT).decode().split("\n")
-        found = Seen(*lines[:-1])
-    except (NotFound, StoreError, UnicodeDecodeError, TypeError):
+        lines = read_limited(path, _LIMIT).decode().split("\n")[:-1]
+        image, digest, etag, modified, url, insecure, by, *times, state = lines[:_LINES]
+        until, checked, fresh = map(int, times)
+        found = Seen(
+            image, digest, etag, modified, url, insecure, by, until, checked, fresh, state,
+            tuple(lines[_LINES:]),
+        )  # fmt: skip
+    except (NotFound, StoreError, ValueError):
         return None
     return found if _is_there(root, found.image) else None
 
@@ -44,13 +63,14 @@ def recall(root: str, reference: str) -> Seen | None:
 def note(root: str, reference: str, seen: Seen) -> None:
     """Remember for ``recall``. Raises StoreError."""
     path = _path(root, reference)
-    if path is None or any("\n" in part for part in seen):
+    lines = [*map(str, seen[:_LINES]), *seen.keys]
+    if path is None or any("\n" in line for line in lines):
         return
     try:
         os.makedirs(f"{root}/seen", 0o700, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot write {root}/seen: {error.strerror}") from error
-    write_atomic(path, "".join(f"{part}\n" for part in seen), mode=0o600, durable=False)
+    write_atomic(path, "".join(f"{line}\n" for line in lines), mode=0o600, durable=False)
 
 
 def sweep(root: str) -> None:

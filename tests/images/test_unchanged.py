@@ -1,8 +1,10 @@
 """A second fetch of what has not changed: one question to the registry, and nothing else."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +12,11 @@ import pytest
 
 from rktsd.errors import TrustError
 from tests.images.world import World
+from tests.material.keys import SigningKey
 from tests.material.layered import LayeredImage
 from tests.material.registry import RegistryServer
 from tests.material.servers import Answer, Content, HttpsSite, Request
+from tests.material.versions import Version
 
 HOST = "registry.example:5000"
 NAME = f"docker://{HOST}/web:v1"
@@ -32,9 +36,12 @@ def site(world: World, image: LayeredImage) -> Iterator[HttpsSite]:
         yield opened
 
 
-def rkt(world: World, *more: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def rkt(
+    world: World, *more: str, insecure: str = "image", **environment: str
+) -> "subprocess.CompletedProcess[str]":
     options = [f"--dir={world.paths.data}", f"--local-config={world.paths.local_config}"]
-    command = [sys.executable, str(RKT), *options, "--insecure-options=image", "fetch", *more]
+    options += [f"--insecure-options={insecure}"] if insecure else []
+    command = [sys.executable, str(RKT), *options, "fetch", *more]
     return subprocess.run(
         command,
         env={**os.environ, "PYTHONPATH": str(RKT.parents[1]), **environment},
@@ -148,10 +155,7 @@ def test_a_registry_without_a_digest_header(
 
 def test_nobody_is_believed_who_was_not_before(world: World, site: HttpsSite) -> None:
     assert rkt(world, NAME).returncode == 0
-    options = [f"--dir={world.paths.data}", f"--local-config={world.paths.local_config}"]
-    command = [sys.executable, str(RKT), *options, "fetch", NAME]
-    environment = {**os.environ, "PYTHONPATH": str(RKT.parents[1])}
-    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    refused = rkt(world, NAME, insecure="")
     assert refused.returncode == 254
     assert "nothing vouches" in refused.stderr
     asked(site)
@@ -229,3 +233,148 @@ def test_the_registry_sees_what_it_is_asked_for(world: World, site: HttpsSite) -
     assert [each.method for each in seen] == ["GET", "HEAD"]
     assert seen[0].headers["accept"] == seen[1].headers["accept"]
     assert seen[0].headers["user-agent"] == seen[1].headers["user-agent"]
+
+
+def policy(world: World, require: str, **settings: str) -> Path:
+    path = Path(world.paths.local_config, "trust.toml")
+    lines = [f'{name} = "{value}"' for name, value in settings.items()]
+    path.write_text("\n".join([f'[docker."{HOST}"]', f'require = "{require}"', *lines, ""]))
+    return path
+
+
+def seen(world: World) -> Path:
+    (path,) = Path(world.paths.store, "seen").iterdir()
+    return path
+
+
+def sign(world: World, image: LayeredImage, key: SigningKey) -> str:
+    """A signature in a lookaside directory; the URL of that."""
+    claim = {
+        "critical": {
+            "type": "atomic container signature",
+            "image": {"docker-manifest-digest": image.digest},
+            "identity": {"docker-reference": f"{HOST}/web:v1"},
+        },
+        "optional": {},
+    }
+    place = world.directory / "lookaside" / f"web@{image.digest.replace(':', '=')}"
+    place.mkdir(parents=True)
+    (place / "signature-1").write_bytes(key.message(json.dumps(claim).encode()))
+    return f"file://{place.parent}"
+
+
+def test_what_was_verified_is_one_question_as_well(
+    world: World, image: LayeredImage, site: HttpsSite
+) -> None:
+    key = world.key()
+    trusted = world.trust(key, prefix=None)
+    policy(world, "gpg", lookaside=sign(world, image, key))
+    first = rkt(world, NAME, insecure="")
+    assert "signature verified" in first.stderr, first.stderr
+    asked(site)
+    again = rkt(world, NAME, insecure="")
+    assert again.stderr == f"image: image from {NAME} has not changed\n"
+    assert again.stdout == first.stdout
+    assert asked(site) == HEAD
+    # Who vouched for it is asked for when the keys are not what they were.
+    world.trust(world.key("Other <other@example.com>"))
+    assert "signature verified" in rkt(world, NAME, insecure="").stderr
+    assert "has not changed" in rkt(world, NAME, insecure="").stderr
+    os.unlink(trusted)
+    refused = rkt(world, NAME, insecure="")
+    assert refused.returncode == 254
+    assert "trusted keys" in refused.stderr or "unknown entity" in refused.stderr
+
+
+def test_a_key_that_trust_toml_names(world: World, image: LayeredImage, site: HttpsSite) -> None:
+    key, file = world.key(), world.directory / "key.asc"
+    file.write_text(key.public)
+    written = policy(world, "gpg", lookaside=sign(world, image, key))
+    written.write_text(f'{written.read_text()}keys = ["{file}"]\n')
+    assert rkt(world, NAME, insecure="").returncode == 0
+    assert "has not changed" in rkt(world, NAME, insecure="").stderr
+    file.write_text(world.key("Other <other@example.com>").public)
+    assert "unknown entity" in rkt(world, NAME, insecure="").stderr
+
+
+def test_a_signature_holds_no_longer_than_its_key(
+    world: World, image: LayeredImage, site: HttpsSite
+) -> None:
+    key = world.key(expires="1d")
+    world.trust(key, prefix=None)
+    policy(world, "gpg", lookaside=sign(world, image, key))
+    rkt(world, NAME, insecure="")
+    lines = seen(world).read_text().split("\n")
+    (end,) = [line for line in lines if line.isdigit() and line != "0"]
+    assert 0 < int(end) - time.time() <= 86400
+    seen(world).write_text("\n".join("1" if line == end else line for line in lines))
+    assert "signature verified" in rkt(world, NAME, insecure="").stderr
+
+
+def test_what_the_policy_takes_as_it_is(world: World, site: HttpsSite) -> None:
+    policy(world, "insecure-accept")
+    assert rkt(world, NAME, insecure="").returncode == 0
+    asked(site)
+    assert "has not changed" in rkt(world, NAME, insecure="").stderr
+    assert asked(site) == HEAD
+    policy(world, "reject")
+    assert "rejects it" in rkt(world, NAME, insecure="").stderr
+
+
+def test_what_is_pinned_cannot_change(world: World, image: LayeredImage, site: HttpsSite) -> None:
+    pinned = f"docker://{HOST}/web@{image.digest}"
+    assert rkt(world, pinned, insecure="").returncode == 0
+    asked(site)
+    assert "has not changed" in rkt(world, pinned, insecure="").stderr
+    assert asked(site) == []
+
+
+@pytest.mark.parametrize(
+    ("etag", "modified"), [('"one"', None), (None, "Mon, 23 Nov 2026 08:00:00 GMT")]
+)
+def test_a_signed_aci(world: World, etag: str | None, modified: str | None) -> None:
+    key, path = world.key(), world.aci()
+    trusted = world.trust(key)
+    signature = Path(key.sign(path)).read_bytes()
+    version = Version(Path(path).read_bytes(), etag, modified)
+    url = "https://example.com/a.aci"
+    with world.site({"/a.aci": version, "/a.aci.asc": signature}) as site:
+        first = rkt(world, url, insecure="")
+        assert "signature verified" in first.stderr, first.stderr
+        asked(site)
+        done = rkt(world, url, insecure="", PYTHONPROFILEIMPORTTIME="1")
+        assert done.stdout == first.stdout
+        imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert HEAVY & imported == set()
+        assert asked(site) == [("HEAD", "/a.aci")]
+        # Another key is of no matter to who vouched for this one, and costs one question more.
+        world.trust(world.key("Other <other@example.com>"))
+        assert "has not changed" in rkt(world, url, insecure="").stderr
+        asked(site)
+        assert "has not changed" in rkt(world, url, insecure="").stderr
+        assert asked(site) == [("HEAD", "/a.aci")]
+        version.etag, version.modified = '"two"', "Mon, 23 Nov 2026 09:00:00 GMT"
+        assert "signature verified" in rkt(world, url, insecure="").stderr
+        os.unlink(trusted)
+        assert "unknown entity" in rkt(world, url, insecure="").stderr
+
+
+def test_an_aci_that_is_fresh_is_not_asked_for(world: World) -> None:
+    version = Version(Path(world.aci()).read_bytes(), headers={"Cache-Control": "max-age=86400"})
+    url = "https://example.com/a.aci"
+    with world.site({"/a.aci": version}) as site:
+        rkt(world, url)
+        asked(site)
+        lines = seen(world).read_text().split("\n")
+        begin, end = (line for line in lines if line.isdigit() and line != "0")
+        assert int(end) - int(begin) in (86399, 86400)
+        # Its span begins with the next second.
+        later = "\n".join(str(int(begin) - 1) if line == begin else line for line in lines)
+        seen(world).write_text(later)
+        assert "has not changed" in rkt(world, url).stderr
+        assert asked(site) == []
+        # A clock that went back tells nothing.
+        future = {begin: str(int(begin) + 9000), end: str(int(end) + 9000)}
+        seen(world).write_text("\n".join(future.get(line, line) for line in lines))
+        assert "has not changed" in rkt(world, url).stderr
+        assert asked(site) == [("HEAD", "/a.aci")]
