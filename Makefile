@@ -17,8 +17,7 @@ demo:
 	sh packaging/demo
 
 bench:
-	sh packaging/check --prepare
-	$(PYTHON) -m tests.bench
+	sh packaging/bench
 
 # make box CMD="systemctl status"
 box:

@@ -7,31 +7,36 @@ import argparse
 import glob
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from tests.bench import breakdown, pulls
+from tests.bench import breakdown, pulls, resident
 from tests.bench.lab import BenchError, Lab, open_lab, times
 from tests.bench.report import phase_table, row_table
 from tests.bench.rows import ROWS, Contender, Row
+from tests.bench.scene import PullError
 from tests.box import BoxError, CommandError
 
 _REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _BREAKDOWN = "breakdown"
 _QUIET = 1.0
+_MOST_LOOKS = 5
 
 FAILURES = (
-    BenchError, BoxError, CommandError, OSError, RuntimeError, pulls.PullError,
+    BenchError, BoxError, CommandError, OSError, RuntimeError, PullError,
     subprocess.CalledProcessError,
 )  # fmt: skip
+# What contenders are, and the Debian package that has it.
+_PEERS = {"podman": "podman", "skopeo": "skopeo", "umoci": "umoci"}
 # Row (or breakdown), contender, measure: a number per round.
 Results = dict[str, dict[str, dict[str, list[float]]]]
 
 
 def _arguments() -> argparse.Namespace:
-    names = [*(row.name for row in ROWS), _BREAKDOWN, *pulls.ROWS]
+    names = [*(row.name for row in ROWS), _BREAKDOWN, resident.ROW, *pulls.ROWS]
     parser = argparse.ArgumentParser(prog="bench", description="Pods beside their peers.")
     parser.add_argument("--rounds", type=int, default=15, metavar="N")
     parser.add_argument("--row", action="append", choices=names, help="only this (repeatable)")
@@ -72,17 +77,41 @@ def _look_into(lab: Lab, rounds: int) -> list[dict[str, float]]:
     return [breakdown.phases(answer) for answer in answers[1:]]
 
 
+def _rest(lab: Lab, rounds: int) -> tuple[str, dict[str, dict[str, list[float]]]]:
+    """The table of what stays in memory, and its numbers."""
+    found: dict[str, list[float]] = defaultdict(list)
+    names: dict[str, str] = {}
+    for _ in range(rounds):
+        for contender, _ in resident.CONTENDERS:
+            size, names[contender.name] = resident.sizes(lab.run(contender))
+            found[contender.name].append(size)
+    text = resident.resident_table(found, names, rounds=rounds)
+    return text, {name: {"PSS": values} for name, values in found.items()}
+
+
 def _bench(arguments: argparse.Namespace, say: Callable[[str], object]) -> None:
+    missing = [package for program, package in _PEERS.items() if not shutil.which(program)]
+    if missing:
+        say(f"Missing, so left out or failing: {' '.join(missing)}: apt-get install them\n")
     if os.getloadavg()[0] > _QUIET:
         say(f"Warning: load average {os.getloadavg()[0]:.1f}: trust minima and ratios, not times\n")
+    numbers: dict[str, Mapping[str, object]] = {}
     if set(arguments.row) - set(pulls.ROWS):
-        _bench_pods(arguments, say)
+        numbers |= _bench_pods(arguments, say)
     if set(arguments.row) & set(pulls.ROWS):
-        for text in pulls.measure(arguments.deb, arguments.row, arguments.rounds):
-            say(f"\n{text}\n")
+        for table in pulls.measure(arguments.deb, arguments.row, arguments.rounds):
+            say(f"\n{table.text}\n")
+            numbers[table.unit] = {**numbers.get(table.unit, {}), table.row: table.numbers}
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump({"rounds": arguments.rounds, **numbers}, file, indent=1)
 
 
-def _bench_pods(arguments: argparse.Namespace, say: Callable[[str], object]) -> None:
+def _bench_pods(
+    arguments: argparse.Namespace, say: Callable[[str], object]
+) -> dict[str, Mapping[str, object]]:
+    """Numbers by unit."""
+    memory: dict[str, object] = {}
     rows = [row for row in ROWS if row.name in arguments.row]
     with open_lab(arguments.deb) as lab:
         results = _measure(lab, rows, arguments.rounds)
@@ -93,9 +122,10 @@ def _bench_pods(arguments: argparse.Namespace, say: Callable[[str], object]) -> 
             say(f"\n{phase_table(f'Where the time of one start goes [{_BREAKDOWN}]', looks)}\n")
             phases = {phase: [look[phase] for look in looks] for phase in looks[0]}
             results[_BREAKDOWN] = {breakdown.TRACED_START.name: phases}
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump({"rounds": arguments.rounds, "ms": results}, file, indent=1)
+        if resident.ROW in arguments.row:
+            text, memory[resident.ROW] = _rest(lab, min(arguments.rounds, _MOST_LOOKS))
+            say(f"\n{text}\n")
+    return {"ms": results, "KiB": memory}
 
 
 def main() -> int:

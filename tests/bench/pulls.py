@@ -1,13 +1,8 @@
-"""What fetching costs beside peers: wall and processor time, memory, and images that are there.
-
-All in network and mounts of our own, from Debian's docker-registry on the loopback, into new
-directories on the disk and on a tmpfs. Processor time is that of all processes of a command.
-"""
+"""What fetching costs beside peers: wall and processor time, memory, and images that are there."""
 
 import contextlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -15,37 +10,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from rktsd.images.keystore import add_key
-from rktsd.paths import Paths
 from rktsd.store.records import ImageRecord
 from rktsd.store.store import Store
 from tests.bench import pullimage
 from tests.bench.report import ratios, table
-from tests.box import syscalls
-from tests.images.world import private_machine
-from tests.material.registry import RegistryServer
+from tests.bench.scene import (
+    CPU,
+    DISK,
+    SITE,
+    TMPFS,
+    WALL,
+    PullError,
+    Scene,
+    check,
+    open_scene,
+    run,
+    started,
+    work_in,
+)  # fmt: skip
 
 ROW, REFETCH, LIST = "pull", "refetch", "list"
 ROWS = (ROW, REFETCH, LIST)
 MOST_ROUNDS = 5
-_SITE = 5080
-_LAUNCHER = """\
-#!/usr/bin/python3 -IS
-import sys
-
-sys.path.append("/usr/lib/python3/dist-packages")
-sys.path.insert(0, {path!r})
-
-from rktsd.cli.main import main
-
-sys.exit(main())
-"""
-WALL, CPU = "wall", "processor"
-DISK, TMPFS = "disk", "tmpfs"
-
-
-class PullError(Exception):
-    """A command that was to be timed failed, and what it said."""
+MOST_MEMORY = 150
 
 
 class Tool(NamedTuple):
@@ -63,12 +50,13 @@ class Judged(NamedTuple):
     targets: Mapping[tuple[str, str], float]
 
 
-class Scene(NamedTuple):
-    """Where all is: the package unpacked, the registry, scratch by place."""
+class Table(NamedTuple):
+    """What is printed of a row, and every number in it, in ``unit``."""
 
-    rkt: str
-    host: str
-    scratch: Mapping[str, str]
+    row: str
+    text: str
+    unit: str
+    numbers: Mapping[str, Mapping[str, Sequence[float]]]
 
 
 Times = dict[str, dict[tuple[str, str], list[float]]]
@@ -82,7 +70,7 @@ JUDGED = (
     Judged(OCI, PODMAN, {(DISK, WALL): 0.8, (TMPFS, WALL): 0.5, **_CPU}),
     Judged(OCI, UMOCI, {(DISK, WALL): 0.4, (TMPFS, WALL): 0.4}),
     Judged(ACI, OCI, {(DISK, WALL): 1.0, (TMPFS, WALL): 1.0}),
-    Judged(SHARED, OCI, {}),
+    Judged(SHARED, OCI, {(DISK, WALL): 0.2, (TMPFS, WALL): 0.2}),
 )
 
 
@@ -95,7 +83,7 @@ def tools(scene: Scene) -> list[Tool]:
         Tool(SHARED, (f"{fetch}:v1", f"{fetch}:v2")),
         Tool(
             ACI,
-            (f"{rkt} --insecure-options=http fetch http://127.0.0.1:{_SITE}/large.aci",),
+            (f"{rkt} --insecure-options=http fetch http://127.0.0.1:{SITE}/large.aci",),
         ),
     ]
     if shutil.which("podman"):
@@ -107,23 +95,27 @@ def tools(scene: Scene) -> list[Tool]:
     return found
 
 
-def measure(deb: str, rows: Sequence[str], rounds: int) -> list[str]:
-    """Tables of ``rows``. Raises PullError, RuntimeError, OSError, CalledProcessError."""
+def measure(deb: str, rows: Sequence[str], rounds: int) -> Iterator[Table]:
+    """Tables of ``rows``, each when it is complete.
+
+    Raises PullError, RuntimeError, OSError, CalledProcessError.
+    """
     material = pullimage.make()
-    texts = []
-    with _scene(deb, material) as scene:
+    with open_scene(deb, material) as scene:
         if ROW in rows:
             times = _pulls(scene, min(rounds, MOST_ROUNDS))
-            texts.append(
-                f"Pull and unpack {material.size / 1e6:.0f} MB in 5 layers, {material.files} files"
-                f" [{ROW}], s\n{pull_table(times)}"
-            )
-            texts.append(f"Memory while pulling: {_memory(scene) / 1e6:.0f} MB at most (150)")
+            title = f"Pull and unpack {material.size / 1e6:.0f} MB in 5 layers, {material.files}"
+            text = f"{title} files [{ROW}], s\n{pull_table(times)}"
+            numbers = {
+                tool: {" ".join(key): values for key, values in found.items()}
+                for tool, found in times.items()
+            }
+            yield Table(ROW, text, "s", numbers)
+            yield _memory(scene)
         if REFETCH in rows:
-            texts.append(_refetch(scene, rounds))
+            yield _refetch(scene, rounds)
         if LIST in rows:
-            texts.append(_list(scene, rounds))
-    return texts
+            yield _list(scene, rounds)
 
 
 def pull_table(times: Times) -> str:
@@ -160,49 +152,47 @@ def _pulls(scene: Scene, rounds: int) -> Times:
         for tool, place in turns[start:] + turns[:start]:
             if sys.stderr.isatty():
                 sys.stderr.write(f"\r\x1b[Kround {number + 1} of {rounds}: {tool.name}, {place}\r")
-            with _directory(scene.scratch[place]) as directory:
+            with work_in(scene.scratch[place]) as directory:
                 for command in tool.commands[:-1]:
-                    _run(command, directory)
+                    run(command, directory)
                 os.sync()
-                for name, value in zip(
-                    (WALL, CPU), _run(tool.commands[-1], directory), strict=True
-                ):
+                found = zip((WALL, CPU), run(tool.commands[-1], directory), strict=True)
+                for name, value in found:
                     times[tool.name][place, name].append(value)
+                if tool.name == SHARED:
+                    _check_moved(directory)
     return {tool.name: times[tool.name] for tool in tools(scene)}
 
 
-def _run(command: str, directory: str) -> tuple[float, float]:
-    """Seconds on the clock, and of processors by all that it started."""
-    start = time.monotonic()
-    with _started(command, directory) as process:
-        _, status, used = os.wait4(process.pid, 0)
-        wall = time.monotonic() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-    _check(process, command, directory)
-    return wall, used.ru_utime + used.ru_stime
+def _check_moved(directory: str) -> None:
+    """Raises PullError when more was downloaded than the layer that is new."""
+    with open(f"{directory}/output", encoding="utf-8") as file:
+        moved = [line for line in file if "downloading layer" in line]
+    if len(moved) != 1:
+        raise PullError(f"{SHARED}: {len(moved)} layers were downloaded")
 
 
-def _started(command: str, directory: str) -> "subprocess.Popen[bytes]":
-    with open(f"{directory}/output", "wb") as output:
-        return subprocess.Popen(["sh", "-ec", command], cwd=directory, stdout=output, stderr=output)
+def _memory(scene: Scene) -> Table:
+    """The most memory that all processes of a pull have at a time, shared pages once."""
+    lines: list[tuple[str, ...]] = [("", "", "MB", "target")]
+    numbers = {}
+    for tool in tools(scene):
+        if tool.name in (OCI, ACI):
+            found = _most_memory(tool.commands[-1], scene) / 1e6
+            said = f"{MOST_MEMORY} {'OVER' if found > MOST_MEMORY else 'ok'}"
+            lines.append((tool.name, "", f"{found:.0f}", said))
+            numbers[tool.name] = {"PSS": [found]}
+    return Table(ROW, f"Most memory while pulling [{ROW}]\n{table(lines)}", "MB", numbers)
 
 
-def _check(process: "subprocess.Popen[bytes]", command: str, directory: str) -> None:
-    if process.returncode != 0:
-        with open(f"{directory}/output", encoding="utf-8", errors="replace") as file:
-            raise PullError(f"{command}: {file.read()[-2000:]}")
-
-
-def _memory(scene: Scene) -> int:
-    """The most memory that all processes of a pull have at a time, shared pages once, in bytes."""
+def _most_memory(command: str, scene: Scene) -> int:
     most = 0
-    with _directory(scene.scratch[TMPFS]) as directory:
-        command = tools(scene)[0].commands[-1]
-        with _started(f"exec {command}", directory) as process:
+    with work_in(scene.scratch[TMPFS]) as directory:
+        with started(f"exec {command}", directory) as process:
             while process.poll() is None:
                 most = max(most, sum(map(_proportional, _family(process.pid))))
                 time.sleep(0.02)
-        _check(process, command, directory)
+        check(process, command, directory)
     return most
 
 
@@ -224,46 +214,58 @@ def _proportional(pid: int) -> int:
     return 0
 
 
-def _refetch(scene: Scene, rounds: int) -> str:
+def _refetch(scene: Scene, rounds: int) -> Table:
     """What has not changed is one question, and hardly more than a start of the program."""
-    with _directory(scene.scratch[TMPFS]) as directory:
-        fetch = tools(scene)[0].commands[-1]
-        _run(fetch, directory)
-        version, again = [], []
-        for _ in range(rounds + 1):
-            version.append(1000 * _run(f"exec {scene.rkt} version", directory)[0])
-            again.append(1000 * _run(f"exec {fetch}", directory)[0])
-    return _pair("Fetch of what has not changed", REFETCH, ("rkt fetch", again), 1.5,
-                 ("rkt version", version))  # fmt: skip
+    fetches = {tool.name: tool.commands[-1] for tool in tools(scene) if tool.name in (OCI, ACI)}
+    with work_in(scene.scratch[TMPFS]) as directory:
+        for command in fetches.values():
+            run(command, directory)
+        commands = {"rkt version": f"{scene.rkt} version", **fetches}
+        times = _in_turn(commands, directory, rounds)
+    return _compared("Fetch of what has not changed", REFETCH, times, 1.5)
 
 
-def _list(scene: Scene, rounds: int) -> str:
-    found = {}
-    for count in (10, 1000):
-        with _directory(scene.scratch[TMPFS]) as directory:
-            _fill(f"{directory}/data/cas", count)
-            command = f"exec {scene.rkt} --dir=data image list"
-            found[count] = [1000 * _run(command, directory)[0] for _ in range(rounds + 1)]
-    return _pair("rkt image list", LIST, ("1,000 images", found[1000]), 2.0,
-                 ("10 images", found[10]))  # fmt: skip
+def _list(scene: Scene, rounds: int) -> Table:
+    with work_in(scene.scratch[TMPFS]) as directory:
+        commands = {}
+        for count in (10, 1000):
+            _fill(f"{directory}/{count}/cas", count)
+            commands[f"{count:,} images"] = f"{scene.rkt} --dir={count} image list"
+        times = _in_turn(commands, directory, rounds)
+    return _compared("rkt image list", LIST, times, 2.0)
 
 
-def _pair(
-    title: str,
-    row: str,
-    ours: tuple[str, list[float]],
-    target: float,
-    peer: tuple[str, list[float]],
-) -> str:
-    """Milliseconds of two commands, without the first of each, and how they compare."""
-    lines = [("", "", "median", "min", "ratio", "of mins", "target")]
-    mine, other = ours[1][1:], peer[1][1:]
-    of_medians, of_minima = ratios(mine, other)
-    said = f"{target:.2f} {'OVER' if of_medians > target else 'ok'}"
-    lines.append((ours[0], "", f"{median(mine):.1f}", f"{min(mine):.1f}", "", "", ""))
-    numbers = f"{median(other):.1f}", f"{min(other):.1f}", f"{of_medians:.2f}", f"{of_minima:.2f}"
-    lines.append((peer[0], "", *numbers, said))
-    return f"{title} [{row}], ms\n{table(lines)}"
+def _in_turn(
+    commands: Mapping[str, str], directory: str, rounds: int
+) -> dict[str, dict[str, list[float]]]:
+    """Milliseconds of each command by WALL and CPU, after one round to warm up."""
+    times: dict[str, dict[str, list[float]]] = {name: {WALL: [], CPU: []} for name in commands}
+    for number in range(rounds + 1):
+        for name, command in commands.items():
+            for key, value in zip((WALL, CPU), run(f"exec {command}", directory), strict=True):
+                if number:
+                    times[name][key].append(1000 * value)
+    return times
+
+
+def _compared(
+    title: str, row: str, times: Mapping[str, Mapping[str, Sequence[float]]], target: float
+) -> Table:
+    """The commands behind the first one beside it."""
+    lines: list[tuple[str, ...]] = [("", "", "median", "min", "ratio", "of mins", "target")]
+    first = next(iter(times.values()))
+    for name, found in times.items():
+        for key, values in found.items():
+            shown = "" if key == CPU else name
+            line = shown, key, f"{median(values):.1f}", f"{min(values):.1f}"
+            compared: tuple[str, ...] = ()
+            if found is not first:
+                of_medians, of_minima = ratios(values, first[key])
+                compared = f"{of_medians:.2f}", f"{of_minima:.2f}"
+                if key == WALL:
+                    compared += (f"{target:.2f} {'OVER' if of_medians > target else 'ok'}",)
+            lines.append((*line, *compared))
+    return Table(row, f"{title} [{row}], ms\n{table(lines)}", "ms", times)
 
 
 def _fill(root: str, count: int) -> None:
@@ -282,53 +284,3 @@ def _fill(root: str, count: int) -> None:
                 verified_by="insecure",
             )
             store.add_image(record, b"{}")
-
-
-@contextlib.contextmanager
-def _scene(deb: str, material: pullimage.Material) -> Iterator[Scene]:
-    place = pullimage.PLACE
-    shutil.rmtree(f"{place}/package", ignore_errors=True)
-    subprocess.run(["dpkg-deb", "-x", deb, f"{place}/package"], check=True)
-    modules = f"{place}/package/usr/lib/python3/dist-packages"
-    subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", modules], check=True)
-    with open(f"{place}/rkt", "w", encoding="utf-8") as file:
-        file.write(_LAUNCHER.format(path=modules))
-    os.chmod(f"{place}/rkt", 0o755)
-    shutil.rmtree(f"{place}/etc", ignore_errors=True)
-    paths = Paths(local_config=f"{place}/etc", system_config=f"{place}/usr")
-    key = material.key
-    add_key(paths, key.public, fingerprint=key.fingerprint, prefix="bench.example")
-    with private_machine(), RegistryServer(f"{place}/registry") as registry:
-        for tag in ("v1", "v2"):
-            registry.push(f"oci:{material.layout}:{tag}", f"large:{tag}")
-        site = ["/usr/bin/python3", "-m", "http.server", str(_SITE), "--bind", "127.0.0.1"]
-        with subprocess.Popen(
-            [*site, "--directory", material.archives], stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        ) as server:  # fmt: skip
-            try:
-                scratch = {each: f"{place}/scratch-{each}" for each in (DISK, TMPFS)}
-                for each in scratch.values():
-                    os.makedirs(each, exist_ok=True)
-                syscalls.mount("tmpfs", scratch[TMPFS], kind="tmpfs")
-                yield Scene(f"{place}/rkt", registry.host, scratch)
-            finally:
-                server.terminate()
-
-
-@contextlib.contextmanager
-def _directory(parent: str) -> Iterator[str]:
-    """An empty directory that is gone afterwards, with what is mounted in it."""
-    made = f"{parent}/work"
-    _remove(made)
-    os.mkdir(made)
-    try:
-        yield made
-    finally:
-        _remove(made)
-
-
-def _remove(directory: str) -> None:
-    # podman mounts its storage onto itself.
-    subprocess.run(["umount", "-R", f"{directory}/root/overlay"], check=False, capture_output=True)
-    subprocess.run(["rm", "-rf", directory], check=True)

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from tests.bench import breakdown, pulls, trace
+from tests.bench import breakdown, pulls, resident, scene, trace
 from tests.bench.agent import Answer
 from tests.bench.lab import times
 from tests.bench.report import phase_table, ratios, row_table
@@ -112,8 +112,8 @@ def test_pull_table_judges_wall_and_processor_time() -> None:
     def found(wall: float, processor: float) -> dict[tuple[str, str], list[float]]:
         return {
             (place, name): [value, value * 2, value]
-            for place in (pulls.DISK, pulls.TMPFS)
-            for name, value in ((pulls.WALL, wall), (pulls.CPU, processor))
+            for place in (scene.DISK, scene.TMPFS)
+            for name, value in ((scene.WALL, wall), (scene.CPU, processor))
         }
 
     times = {pulls.OCI: found(6.0, 4.0), pulls.PODMAN: found(10.0, 16.0)}
@@ -132,3 +132,12 @@ def test_pull_table_judges_wall_and_processor_time() -> None:
         ["0.25", "0.25", "0.50", "ok"],
     ]
     assert lines[-1] == "skopeo copy, umoci unpack: not installed, left out"
+
+
+def test_memory_is_that_of_what_came_with_the_pod_but_not_the_apps() -> None:
+    before, apps = "900000000 5000 systemd\n", "2100000000 7 stamp\n"
+    probe = f"{before}2000000000 300 conmon\n1995000000 40 a (b)\n{apps}"
+    answer = Answer(started=2_000_000_000, returned=0, stamps=[], probes=[probe])
+    assert resident.sizes(answer) == (340.0, "a (b), conmon")
+    answer["probes"] = [before + apps]
+    assert resident.sizes(answer) == (0.0, "nothing")
