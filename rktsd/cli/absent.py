@@ -12,7 +12,6 @@ ABSENT = {
     "app status": "systemctl status rkt-POD.APP.service",
     "app stop": "systemctl stop rkt-POD.APP.service",
     "attach": "rkt logs --follow POD shows what the apps print; they have no standard input",
-    "config": "the configuration is in /usr/lib/rkt and /etc/rkt",
     "export": "what an app changed is below /var/lib/rkt/pods/run/UUID/overlay/APP",
     "metadata-service": "tell an app what it has to know by its environment",
 }

@@ -66,6 +66,14 @@ COMMANDS: dict[str, Command] = {
         INNER,
         ("completion bash",),
     ),
+    "config": Command(
+        "configured",
+        "config",
+        "Print what all files of configuration come to, with credentials",
+        "",
+        flags.CONFIG,
+        examples=("config",),
+    ),
     "cp": Command(
         "copying",
         "cp",

@@ -213,6 +213,7 @@ STATUS = (
     _UUID_FILE,
 )
 _PRETTY = Flag("pretty-print", OPTIONAL, "BOOL", "indent the JSON (true)")
+CONFIG = (_PRETTY,)
 CAT_MANIFEST = (_UUID_FILE, _PRETTY)
 _INSTANCE = _value("instance", "NAME", "read a template for POD@NAME (instance)")
 POD_CHECK = (_INSTANCE,)

@@ -11,7 +11,7 @@ import pytest
 from docutils import nodes
 from docutils.core import publish_doctree, publish_string
 
-from rktsd.cli import flags
+from rktsd.cli import flags, rkt130
 from rktsd.cli.commands import COMMANDS
 from rktsd.pods import options, podfile
 from rktsd.systemd import properties, refused, settings
@@ -257,3 +257,17 @@ def test_pod_file_of_the_package_is_that_of_the_page() -> None:
         packaged = podfile.parse(file.read(), path, pod="web")
     (example,) = blocks("rkt-pod.5.rst", "EXAMPLE")
     assert packaged.manifest == podfile.parse(example.encode(), path, pod="web").manifest
+
+
+def test_page_of_rkt_has_what_is_not_simply_done() -> None:
+    page = "rktsd-rkt.7.rst"
+    pairs = [("", flag) for flag in rkt130.GLOBAL.split()]
+    pairs += [(name, flag) for name, words in rkt130.FLAGS.items() for flag in words.split()]
+    fates = {pair: rkt130.fate(*pair)[0] for pair in pairs}
+    words = terms(section(page, "FLAGS THAT ARE REFUSED"))
+    refused = {flag for (_, flag), fate in fates.items() if fate == rkt130.REFUSED}
+    assert {word.removeprefix("--") for word in words} == refused
+    lacking = {
+        each.astext() for each in section(page, "COMMANDS THAT ARE LACKING").findall(nodes.strong)
+    }
+    assert lacking == set(rkt130.FLAGS) - set(COMMANDS)

@@ -8,7 +8,9 @@ import os
 
 import pytest
 
-from rktsd.cli.commands import COMMANDS
+from rktsd.cli import rkt130
+from rktsd.cli.absent import ABSENT
+from rktsd.cli.commands import COMMANDS, PLAIN
 from rktsd.cli.flags import APP, BOTH, GLOBAL, POD, VALUE, Flag
 from rktsd.cli.parse import parse
 from rktsd.errors import Unsupported, UsageError
@@ -36,6 +38,7 @@ _MADE = (
 # What rkt 1.30 took, from its documentation and sources.
 RKT_1_30 = {
     "completion": "",
+    "config": "pretty-print",
     "enter": "app environment privileged tty uuid-file working-dir",
     "fetch": f"signature full {_PULL} platform",
     "image fetch": f"signature full {_PULL} platform",
@@ -189,3 +192,39 @@ def test_every_flag_that_is_done_is_read_somewhere() -> None:
 def test_a_flag_that_is_done_is_explained(command: str, flag: Flag) -> None:
     assert bool(flag.help) != bool(flag.refused)
     assert flag.kind != VALUE or flag.refused or flag.metavar
+
+
+EVERY_OF_RKT = [
+    (name, flag)
+    for name, words in [("", rkt130.GLOBAL), *rkt130.FLAGS.items()]
+    for flag in dict.fromkeys(words.split())
+]
+
+
+@pytest.mark.parametrize(("name", "flag"), EVERY_OF_RKT)
+def test_what_became_of_a_flag_of_rkt(name: str, flag: str) -> None:
+    fate, reason = rkt130.fate(name, flag)
+    if fate == rkt130.LACKING:
+        assert ABSENT[name] == reason
+        return
+    own = COMMANDS[name].flags if name else GLOBAL
+    found = next(each for each in own if each.name == flag)
+    if fate == rkt130.REFUSED:
+        with pytest.raises(Unsupported) as caught:
+            parse(_given(found), own, grammar=COMMANDS[name].grammar if name else PLAIN)
+        assert str(caught.value) == reason
+    else:
+        assert found.help
+
+
+def test_every_command_of_rkt_is_in_the_table() -> None:
+    assert set(ABSENT) - {"app"} <= set(rkt130.FLAGS) <= set(COMMANDS) | set(ABSENT)
+    assert len(rkt130.FLAGS) == 36
+
+
+def test_a_pod_can_be_told_by_a_file_everywhere() -> None:
+    for name, command in COMMANDS.items():
+        words = command.usage.replace("|", " ").replace("...", "").strip("[]").split()
+        # Elsewhere POD is a part of a word, or may be a file itself.
+        if {"POD", "[POD"} & set(words) and "FILE" not in words:
+            assert "uuid-file" in {flag.name for flag in command.flags}, name
