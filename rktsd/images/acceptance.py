@@ -16,6 +16,7 @@ from rktsd.images.whitelist import parts_below
 from rktsd.store.records import Below, ImageRecord
 
 MAX_DEPENDENCY_DEPTH = 32
+MAX_DEPENDENCIES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ def accept(
             )
     if wish is not None:
         check_wish(manifest, wish, image=image)
+    below = {_name_of(each) for each in manifest.dependencies} | job.dependencies.keys()
+    if len(below) > MAX_DEPENDENCIES:
+        raise BadInput(f"{image}: more than {MAX_DEPENDENCIES} images lie below it, or beside it")
     if manifest.path_whitelist:
         return parts_below(
             job.store, manifest, lambda way, dependency: _below(job, way, dependency)
@@ -92,8 +96,12 @@ def _below(job: Job, way: tuple[str, ...], dependency: Dependency) -> ImageRecor
     return _dependency(inner, dependency)
 
 
+def _name_of(dependency: Dependency) -> str:
+    return str(ImageName(dependency.image_name, dependency.labels))
+
+
 def _dependency(job: Job, dependency: Dependency) -> ImageRecord:
-    text = str(ImageName(dependency.image_name, dependency.labels))
+    text = _name_of(dependency)
     record = job.dependencies.get(text)
     if record is None:
         record = job.dependencies[text] = fetch_as(Reference(Kind.NAME, text, text), job)

@@ -13,6 +13,9 @@ from typing import NamedTuple, TypeVar
 from rktsd.errors import FetchError
 
 PAGE_LIMIT = 256 * 1024
+# What a page or a manifest says is to cost a bounded number of requests.
+MAX_OFFERS = 32
+MAX_PARTS = 64
 _Found = TypeVar("_Found")
 _ACI = "ac-discovery"
 _KEYS = "ac-discovery-pubkeys"
@@ -121,7 +124,8 @@ def discover_endpoints(
     """Walk up from ``name`` to the first page that offers endpoints, and return those.
 
     ``get_page`` gets the page of a prefix (``https://PREFIX?ac-discovery=1``) and raises FetchError
-    when it cannot. Raises FetchError with every failed attempt.
+    when it cannot. Of what a page offers the first MAX_OFFERS count. Raises FetchError with every
+    failed attempt, or for a name of more than MAX_PARTS parts.
     """
     return _walk(name, lambda metas: endpoints(metas, name, labels), get_page)
 
@@ -137,6 +141,8 @@ def _walk(
     get_page: Callable[[str], bytes],
 ) -> tuple[_Found, ...]:
     failures = []
+    if name.count("/") >= MAX_PARTS:
+        raise FetchError(f"discovery failed for {name[:100]!r}…: more than {MAX_PARTS} parts")
     for prefix in prefixes(name):
         try:
             found = choose(parse_page(get_page(prefix)))
@@ -144,7 +150,7 @@ def _walk(
             failures.append(str(error))
             continue
         if found:
-            return found
+            return found[:MAX_OFFERS]
         failures.append(f"{prefix}: no matching discovery element")
     raise FetchError(f"discovery failed for {name!r}: {'; '.join(failures)}")
 

@@ -437,6 +437,21 @@ def test_ways_to_a_dependency_do_not_multiply(world: World, listed: bool) -> Non
             site.requests.clear()
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_dependencies_without_end_are_refused(world: World, listed: bool) -> None:
+    """Before the first of them is asked for."""
+    more = {"pathWhitelist": ["/etc/motd"]} if listed else {}
+    names = [f"example.com/below{number}" for number in range(501)]
+    wide = with_dependencies(world, "example.com/wide", *names, **more)
+    many = with_dependencies(world, "example.com/many", *names[:500], **more)
+    with world.site(serve(world, wide, many)) as site:
+        with world.store_unchanged(), pytest.raises(BadInput, match="more than 500 images lie"):
+            world.fetch("example.com/wide", insecure=["image"])
+        assert not any("below" in request.path for request in site.requests)
+        with world.store_unchanged(), pytest.raises(FetchError, match=r"/below[0-9]+-.*404"):
+            world.fetch("example.com/many", insecure=["image"])
+
+
 def test_a_dependency_must_be_there_and_be_the_one(world: World) -> None:
     wrong = [{"imageName": "example.com/base", "imageID": f"sha512-{'ab' * 32}"}]
     paths = [

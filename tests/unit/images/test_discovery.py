@@ -115,6 +115,32 @@ def test_the_walk_goes_up_to_the_host() -> None:
     assert discover_key_urls("example.com/a", get_page=get_page) == ("https://a.example/keys.gpg",)
 
 
+def test_offers_and_ways_up_are_bounded() -> None:
+    """What somebody else wrote is not to cost requests without end."""
+    kinds = {"ac-discovery": "https://x/%d.{ext}", "ac-discovery-pubkeys": "https://x/%d"}
+    metas = [
+        f'<meta name="{kind}" content="e.com {value % number}">'
+        for kind, value in kinds.items()
+        for number in range(1000)
+    ]
+    page = "".join(metas).encode()
+    found = discover_endpoints("e.com/a", LABELS, get_page=lambda prefix: page)
+    assert [each.aci for each in found] == [f"https://x/{number}.aci" for number in range(32)]
+    assert len(discover_key_urls("e.com/a", get_page=lambda prefix: page)) == 32
+    asked = []
+
+    def get_page(prefix: str) -> bytes:
+        asked.append(prefix)
+        raise FetchError("nothing")
+
+    with pytest.raises(FetchError, match="more than 64 parts"):
+        discover_endpoints("e.com" + "/a" * 64, LABELS, get_page=get_page)
+    assert asked == []
+    with pytest.raises(FetchError, match="nothing"):
+        discover_endpoints("e.com" + "/a" * 63, LABELS, get_page=get_page)
+    assert len(asked) == 64
+
+
 def test_a_failed_walk_tells_every_attempt() -> None:
     def get_page(prefix: str) -> bytes:
         if prefix == "e.com":
