@@ -75,8 +75,9 @@ def _nat(container_id: str, legs: Sequence[Leg], mark: str) -> list[str]:
             if not leg.ipv6:
                 hiding.append(f"-A {source} -s 127.0.0.0/8 -d {leg.address} -j MASQUERADE")
             # Its neighbours, and the pod itself, would get answers from where they did not ask.
+            # Before rules of plugins, which let neighbours pass as they are.
             hiding.append(f"-A {source} -s {leg.subnet} -d {leg.address} -j MASQUERADE")
-            jumps.append(f"-A POSTROUTING -d {leg.address} {_KNOWN} DNAT {mark} -j {source}")
+            jumps.append(f"-I POSTROUTING -d {leg.address} {_KNOWN} DNAT {mark} -j {source}")
         if leg.masquerade:
             out = f"-A {source} -s {leg.address}"
             near = (leg.subnet, _MULTICAST[leg.ipv6])

@@ -9,12 +9,11 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 DIRECTORY = "/run/bench"
 STAMPS = f"{DIRECTORY}/stamps"
 _PATIENCE = 20.0
-_SETTLE = 0.3
 
 
 class Answer(TypedDict, total=False):
@@ -55,13 +54,13 @@ def wait(stamps: Sequence[str]) -> list[int]:
     return found
 
 
-def contend(contender: Mapping[str, Sequence[str]]) -> Answer:
+def contend(contender: Mapping[str, Any]) -> Answer:
     for name in os.listdir(STAMPS):
         os.unlink(f"{STAMPS}/{name}")
     for command in contender["before"]:
         execute(command)
     wait(contender["running"])
-    time.sleep(_SETTLE)
+    time.sleep(contender["settle"])
     started = time.monotonic_ns()
     for command in contender["timed"]:
         execute(command)
@@ -70,7 +69,7 @@ def contend(contender: Mapping[str, Sequence[str]]) -> Answer:
     probes = [execute(command) for command in contender["probes"]]
     for command in contender["after"]:
         execute(command)
-    time.sleep(_SETTLE)
+    time.sleep(contender["settle"])
     return Answer(started=started, returned=returned, stamps=stamps, probes=probes)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.bench.agent import DIRECTORY, STAMPS, Answer
-from tests.bench.rows import BOTH, FIRST, IMAGE, PODS, RETURNED, ROOT, Contender
+from tests.bench.rows import BOTH, FIRST, IMAGE, PODS, PORTS, RETURNED, ROOT, Contender
 from tests.box import Box
 from tests.material import images
 
@@ -65,7 +65,7 @@ def open_lab(deb: str) -> Iterator[Lab]:
         for file in ("agent.py", "trace.py", "memory.py"):
             box.push(f"{_HERE}/{file}", f"{DIRECTORY}/{file}")
         for pod, apps in PODS.items():
-            box.write(f"/etc/rkt/pods/{pod}.toml", _pod_file(apps))
+            box.write(f"/etc/rkt/pods/{pod}.toml", pod_file(apps, port=PORTS.get(pod)))
         box.run(["rkt", "fetch", "--insecure-options=image", _ACI], check=True)
         box.shell(f"tar -C {ROOT} -c . | podman import -q - bench", timeout=300)
         command = ["/usr/bin/python3", f"{DIRECTORY}/agent.py"]
@@ -78,12 +78,17 @@ def open_lab(deb: str) -> Iterator[Lab]:
                 agent.kill()
 
 
-def _pod_file(apps: Sequence[str]) -> str:
+def pod_file(apps: Sequence[str], *, port: int | None = None) -> str:
+    """A pod with these apps; with ``port`` on the default network, which publishes that port."""
     volume = f'[[volume]]\nname = "stamps"\nsource = "{STAMPS}"\n'
     tables = [
         f'[[app]]\nname = "{app}"\nimage = "{IMAGE}:1.0.0"\n'
         f'exec = ["/bin/stamp", "/stamps/{app}"]\n'
         'mounts = [{ volume = "stamps", path = "/stamps" }]\n'
+        'ports = [{ name = "web", port = 80 }]\n'
         for app in apps
     ]
-    return f'network = ["none"]\n{volume}{"".join(tables)}'
+    network = 'network = ["none"]\n'
+    if port is not None:
+        network = f'[[port]]\nname = "web"\nhost-port = {port}\n'
+    return f"{network}{volume}{''.join(tables)}"

@@ -11,15 +11,18 @@ RETURNED, FIRST, BOTH = "command returns", "first instruction", "both"
 """Until when the time is taken; of several apps the last one counts."""
 
 ROOT, IMAGE = "/var/lib/machines/bench", "bench.example/stamp"
-PODS = {"single": ("one",), "pair": ("one", "two")}
+PODS = {"single": ("one",), "pair": ("one", "two"), "published": ("one",)}
 """Pods in the box, with their apps; app A writes the stamp A."""
+PORTS = {"published": 18080}
+"""Of those that are on the default network, the port of the host that they publish."""
 
 
 class Contender(NamedTuple):
     """``timed`` is what is measured, until it has returned and until the ``stamps`` are there.
 
     ``before`` it come commands and the stamps of apps that are to be ``running``; then ``probes``,
-    whose output is kept, and ``after`` that commands that clean up. All without a shell.
+    whose output is kept, and ``after`` that commands that clean up. All without a shell. ``settle``
+    is a pause in seconds before and after.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Contender(NamedTuple):
     running: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     probes: tuple[str, ...] = ()
+    settle: float = 0.3
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -72,6 +76,13 @@ PAIR = Contender(
 )
 STOP = Contender("systemctl stop rkt@POD", _STOP, before=_START, running=("one",))
 
+PUBLISHED = Contender(
+    "systemctl start rkt@POD",
+    ("systemctl start rkt@published",),
+    ("one",),
+    after=("systemctl stop rkt@published",),
+)
+
 NSPAWN_TRUE = Contender("nspawn true, to its end", (f"systemd-run -q --wait {_NSPAWN} /bin/true",))
 NSPAWN = Contender(
     "nspawn, notify",
@@ -88,6 +99,13 @@ PODMAN_STOP = Contender(
     ("podman stop one",),
     before=(_PODMAN_ONE,),
     running=("one",),
+    after=("podman rm -f one",),
+)
+
+PODMAN_PUBLISHED = Contender(
+    "podman run -d -p",
+    (f"{_PODMAN} -p=18081:80 --name=one bench /bin/stamp /stamps/one",),
+    ("one",),
     after=("podman rm -f one",),
 )
 
@@ -109,4 +127,10 @@ ROWS = (
         (Peer(PODMAN_PAIR, 0.35, ours=BOTH, theirs=BOTH),),
     ),
     Row("stop", "Stop of an app that ends on SIGTERM", STOP, (Peer(PODMAN_STOP, 0.5),)),
+    Row(
+        "ports",
+        "One app, default network, a published port: start",
+        PUBLISHED,
+        (Peer(PODMAN_PUBLISHED, 0.5, theirs=RETURNED),),
+    ),
 )

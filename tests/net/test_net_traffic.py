@@ -1,12 +1,15 @@
 """Who reaches whom: pod, host and another machine, with real plugins."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from rktsd.net.namespace import entered
 from rktsd.net.setup import attachments, set_up, tear_down
 from tests.net.machines import HOST, OTHER, Host, caller, echo_udp, listen, published
 
@@ -138,3 +141,87 @@ def test_ip_netns_and_a_later_namespace_of_its_own_do_not_hide_ours(host: Host) 
     assert "rkt-a" not in os.listdir("/run/netns")
     with open("/proc/self/mountinfo", encoding="ascii") as mounts:
         assert "rkt-a" not in mounts.read()
+
+
+LAB = {
+    "name": "lab", "type": "bridge", "bridge": "lab0", "isGateway": True, "ipMasq": True,
+    "hairpinMode": True,
+    "ipam": {"type": "host-local", "subnet": "10.7.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("network", ["default", "lab"])
+@pytest.mark.parametrize("port", [80, 8080])
+@pytest.mark.parametrize("place", ["gateway", "127.0.0.1", HOST])
+def test_ports_answer_on_networks_of_all_kinds(
+    host: Host, network: str, port: int, place: str
+) -> None:
+    Path(host.paths.local_config, "net.d", "lab.conf").write_text(json.dumps(LAB))
+    pod = host.start("a", network, ports=(published(port),))
+    neighbour = host.start("b", network)
+    address = str(pod.gateway) if place == "gateway" else place
+    with listen(host.namespace("a"), 80) as server:
+        assert caller(server, address, port) is not None
+        if place != "127.0.0.1":
+            # Also from the pod itself, and from one that shares its wire.
+            assert caller(server, address, port, via=host.namespace("a")) is not None
+            assert caller(server, address, port, via=host.namespace("b")) is not None
+        assert caller(server, str(pod.ip4), 80, via=host.namespace("b")) == neighbour.ip4
+
+
+@pytest.mark.parametrize("network", ["default", "lab"])
+def test_a_port_of_localhost_is_no_other_machines(host: Host, network: str) -> None:
+    Path(host.paths.local_config, "net.d", "lab.conf").write_text(json.dumps(LAB))
+    host.start("a", network, ports=(published(8080, ip="127.0.0.1"),))
+    host.start("b", network)
+    subprocess.run("ip -n other route add 127.0.0.2 via 192.0.2.1".split(), check=True)
+    with listen(host.namespace("a"), 80) as server:
+        assert caller(server, "127.0.0.1", 8080) is not None
+        assert caller(server, "127.0.0.2", 8080) is None
+        for via in (host.other, host.namespace("b")):
+            assert caller(server, HOST, 8080, via=via) is None
+
+
+def test_a_network_of_ptp_and_an_address_by_argument(host: Host) -> None:
+    ptp = {"type": "ptp", "name": "lab", "ipam": LAB["ipam"]}
+    Path(host.paths.local_config, "net.d", "lab.conf").write_text(json.dumps(ptp))
+    first, second = host.start("a", "lab:IP=10.7.0.9"), host.start("b", "lab")
+    assert first.ip4 == "10.7.0.9"
+    with listen(None, 8000) as server:
+        assert caller(server, str(first.gateway), 8000, via=host.namespace("a")) == "10.7.0.9"
+    with listen(host.namespace("a"), 80) as server:
+        assert caller(server, "10.7.0.9", 80, via=host.namespace("b")) == second.ip4
+
+
+def test_connections_are_forgotten_with_the_pod(host: Host) -> None:
+    pod = host.start("a", ports=(published(8080), published(5353, protocol="udp")))
+    with listen(host.namespace("a"), 80) as server, socket.socket() as client:
+        client.connect(("127.0.0.1", 8080))
+        with server.accept()[0]:
+            echo_udp(host.namespace("a"), HOST, 5353, via=host.other)
+            assert str(pod.ip4) in tracked()
+            tear_down(host.state("a"))
+            assert str(pod.ip4) not in tracked()
+
+
+def tracked() -> str:
+    return Path("/proc/thread-self/net/nf_conntrack").read_text()
+
+
+def test_who_sent_datagrams_before_is_answered_by_the_pod(host: Host) -> None:
+    with entered(host.other):
+        client = socket.socket(type=socket.SOCK_DGRAM)
+    with client:
+        client.connect((HOST, 5353))
+        client.send(b"nobody there")
+        # The refusal is what the kernel knows of the connection, until it forgets.
+        host.start("a", ports=(published(5353, protocol="udp"),))
+        with entered(host.namespace("a")):
+            server = socket.socket(type=socket.SOCK_DGRAM)
+            server.bind(("0.0.0.0", 80))
+        with server:
+            server.settimeout(10)
+            with contextlib.suppress(ConnectionRefusedError):
+                client.send(b"ping")
+            client.send(b"ping")
+            assert server.recv(16) == b"ping"

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.box.traces import network_traces
 from tests.system.conftest import MakePod
 from tests.system.pods import NO_NETWORK, SERVE, Pod, app
 from tests.waiting import eventually
@@ -200,3 +201,31 @@ def test_gc_removes_what_nobody_has_and_makes_rules_anew(make_pod: MakePod) -> N
     assert "made anew" not in pod.box.run(["rkt", "gc"], check=True).stderr
     pod.stop()
     assert pod.leftovers() == ""
+
+
+def _wait_for_answer(pod: Pod, url: str) -> None:
+    eventually(lambda: _fetch(pod, url) == pod.name, f"{url} answers")
+
+
+def test_five_pods_leave_nothing(make_pod: MakePod) -> None:
+    pods = [
+        make_pod(
+            f"leaves-nothing-{number}",
+            PORT.format(8090 + number, "") + app("web", HTTPD, extra=LISTENS),
+        )
+        for number in range(5)
+    ]
+    # What is made but once is there from now on.
+    pods[0].start()
+    pods[0].stop()
+    before = network_traces(pods[0].box)
+    for number, pod in enumerate(pods):
+        pod.start()
+        _wait_for_answer(pod, f"http://127.0.0.1:{8090 + number}")
+    during = network_traces(pods[0].box)
+    assert len(during) > len(before) + 5 * 10
+    assert sum("sport=80 " in line for line in during) >= 5
+    for pod in pods:
+        pod.stop()
+    assert network_traces(pods[0].box) == before
+    assert all(pod.leftovers() == "" for pod in pods)
