@@ -115,7 +115,7 @@ def _given_manifest(parsed: Parsed) -> PodManifest:
     path = values.last("pod-manifest") or ""
     manifest = read.pod_manifest(read_limited(path, 4 << 20, pipes=True), path)
     if not manifest.apps:
-        raise BadInput(f"{path}: the pod has no app")
+        raise BadInput(f"{path}: pod must contain at least one application")
     return manifest
 
 

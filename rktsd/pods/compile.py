@@ -25,7 +25,7 @@ from rktsd.pods.flavors import freedoms, settled
 from rktsd.pods.launchers import find_launcher
 from rktsd.pods.machine import this_machine
 from rktsd.pods.options import expand_insecure
-from rktsd.pods.placeholders import placeholders
+from rktsd.pods.placeholders import placeholders, with_mtab
 from rktsd.pods.process import handlers, logs_to_streams, stop_signal
 from rktsd.pods.rootchecks import (
     HIDDEN,
@@ -186,6 +186,8 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         raise BadInput(
             f"app {runtime.name}: image {image.shown} has no app section", hint="give exec"
         )
+    # Of an image for another machine nothing else is worth saying.
+    foreign = _foreign_architecture(runtime.name, image)
     options = spec.options.apps.get(runtime.name)
     layers = tuple(f"{paths.store}/layers/{layer}" for layer in image.layers)
     view = RootView(layers)
@@ -209,7 +211,6 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         app=runtime.name,
     )
     insecure = expand_insecure((*spec.options.insecure, *(options.insecure if options else ())))
-    foreign = _foreign_architecture(runtime.name, image)
     table = options.systemd if options else {}
     launcher, unfiltered, unapplied = find_launcher(
         # Without a filter nothing is to be known of what would have been in it.
@@ -311,6 +312,7 @@ def _with_placeholders(spec: PodSpec, facts: AppFacts, directory: str) -> AppFac
     if not facts.runtime.read_only_root_fs and view.resolve("/tmp") is None:
         others = (place for place in found if place.path != "/tmp")
         found = (Placeholder("/tmp", 0o1777, 0, 0), *others)
+    found = with_mtab(view, found, mounted=[bind.target for bind in binds])
     return replace(facts, placeholders=found)
 
 

@@ -8,6 +8,8 @@ from rktsd.stage1.types import Machine
 
 _CGROUPS = "/sys/fs/cgroup"
 _DISKS = "/sys/block"
+# What rkt hides of it; /sys/fs has the control groups.
+_SENSITIVE = ("/sys/firmware", "/sys/hypervisor", "/sys/module", "/sys/power")
 # They hold nothing by themselves, or what lies on disks that are counted.
 _NO_DISKS = ("loop", "ram", "zram", "nbd", "sr", "fd")
 
@@ -20,6 +22,7 @@ def this_machine() -> Machine:
         controllers=_controllers(unified=unified),
         block_devices=tuple(_block_devices()),
         security_modules=frozenset(_security_modules()),
+        sensitive=tuple(path for path in _SENSITIVE if os.path.isdir(path)),
     )
 
 

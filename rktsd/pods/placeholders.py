@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from rktsd.stage1.types import Placeholder
 from rktsd.store.rootview import RootView
+
+_MTAB, _MOUNTS = "/etc/mtab", "../proc/self/mounts"
 
 
 def placeholders(view: RootView, targets: Iterable[tuple[str, bool]]) -> tuple[Placeholder, ...]:
@@ -33,6 +36,18 @@ def placeholders(view: RootView, targets: Iterable[tuple[str, bool]]) -> tuple[P
             last = number == len(missing)
             made.setdefault(path, Placeholder(path, 0o755, 0, 0, is_file=is_file and last))
     return tuple(made.values())
+
+
+def with_mtab(
+    view: RootView, found: Sequence[Placeholder], *, mounted: Collection[str]
+) -> tuple[Placeholder, ...]:
+    """``found`` and an /etc/mtab, for programs that look there, unless the root has one (rkt)."""
+    if _MTAB in mounted or view.resolve(_MTAB, follow=False) is not None:
+        return tuple(found)
+    known = {place.path for place in found}
+    *parents, last = placeholders(view, [(_MTAB, True)])
+    new = (*parents, replace(last, is_file=False, link=_MOUNTS))
+    return (*found, *(place for place in new if place.path not in known))
 
 
 def _existing_parent(view: RootView, target: str) -> tuple[str, list[str]]:

@@ -113,7 +113,7 @@ def parse(text: bytes, path: str, *, pod: str) -> PodFile:
         document = document._replace(value=_instance(document, pod.partition("@")[2]))
     manifest, options = read_appc(document) if form == "json" else _from_toml(document)
     if not manifest.apps:
-        raise BadInput(f"{path}: the pod has no app")
+        raise BadInput(f"{path}: pod must contain at least one application")
     return PodFile(pod, path, text, manifest, options)
 
 

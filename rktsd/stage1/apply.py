@@ -37,6 +37,10 @@ def write_bundles(plan: PodPlan) -> None:
             _mount_memory(plan)
         for path, text in plan["files"]:
             write(path, text)
+        for path, target in plan["links"]:
+            # A prepared pod is started again with what its apps left there.
+            if not os.path.lexists(path):
+                os.symlink(target, path)
         if plan["users"] is not None:
             _see_to_users(plan, plan["users"])
         for path, digits in plan["programs"]:

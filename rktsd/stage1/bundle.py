@@ -14,7 +14,8 @@ from rktsd.appc import isolators, limits
 from rktsd.appc.cursor import shown
 from rktsd.errors import BadInput
 from rktsd.stage1 import launcher, syscalls, users
-from rktsd.stage1.mounts import BindMount
+from rktsd.stage1.mounts import BindMount, hidden
+from rktsd.stage1.overlay import overlay
 from rktsd.stage1.readiness import MANAGER_SOCKET, readiness
 from rktsd.stage1.sockets import socket_environment
 from rktsd.stage1.types import SIGTERM, AppFacts, PodFacts
@@ -225,7 +226,10 @@ def run_script(
     identifier = pod.uuid.replace("-", "")
     position = [app.name for app in pod.manifest.apps].index(facts.runtime.name)
     upper = f"{pod.directory}/overlay/{facts.runtime.name}"
-    stack = [*reversed(facts.layers), upper]
+    # nspawn's --read-only leaves a root mounted by an option as it is.
+    links, root = overlay(
+        [*reversed(facts.layers), upper], bundle, read_only=facts.runtime.read_only_root_fs
+    )
     command = [
         "/usr/bin/systemd-nspawn",
         "--quiet",
@@ -241,11 +245,9 @@ def run_script(
         f"--machine={_machine(pod, facts, f'rkt-{identifier}-{position}')}",
         f"--oci-bundle={bundle}",
         *users.options(pod),
-        # nspawn's --read-only leaves a root mounted by an option as it is.
-        f"--overlay{'-ro' if facts.runtime.read_only_root_fs else ''}="
-        f"{':'.join(_escape(path) for path in stack)}:/",
+        root,
         f"--bind-ro={INACCESSIBLE}",
-        *(f"--inaccessible={path}" for path in facts.inaccessible),
+        *(f"--inaccessible={path}" for path in (*hidden(pod, facts, binds), *facts.inaccessible)),
         *_launcher_option(pod, facts),
         *(_bind_option(bind) for bind in binds),
         *_readiness_options(facts),
@@ -262,7 +264,7 @@ def run_script(
     if readiness(facts).watchdog:
         # systemd-nspawn would answer in the app's place.
         variables = f"unset WATCHDOG_USEC WATCHDOG_PID\n{variables}"
-    return script(pod, facts, bundle, command, variables=f"{variables} ", handler=handler)
+    return script(pod, facts, bundle, command, variables=f"{links}{variables} ", handler=handler)
 
 
 def script(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rktsd.appc.types import MountPoint, PodManifest, Volume
 from rktsd.config.flavors import NSPAWN
 from rktsd.errors import BadInput, Unsupported
-from rktsd.stage1.types import AppFacts, FillPlan, VolumeFacts
+from rktsd.stage1.types import AppFacts, FillPlan, PodFacts, VolumeFacts
 
 # nspawn makes these itself: it hides what is mounted there, or makes directories of its own in it.
 _NSPAWNS = ("/proc", "/sys")
@@ -87,6 +87,16 @@ def app_mounts(
     return AppMounts(tuple(binds), tuple(directories), tuple(fills), tuple(memory))
 
 
+def hidden(pod: PodFacts, facts: AppFacts, binds: Sequence[BindMount]) -> Sequence[str]:
+    """What an app is not to see of /sys, where that is the host's.
+
+    An app with a network of its own gets a /sys from systemd-nspawn in which this is not.
+    """
+    if pod.namespace is not None or "paths" in facts.insecure:
+        return ()
+    return () if any(bind.target == "/sys" for bind in binds) else pod.machine.sensitive
+
+
 def _wanted(
     manifest: PodManifest, facts: AppFacts, points: Mapping[str, MountPoint]
 ) -> dict[str, Volume]:
@@ -117,6 +127,9 @@ def _is_implicit(volume: Volume) -> bool:
 
 
 def _refuse_place(app: str, volume: Volume, path: str, flavor: str) -> None:
+    if path == "/sys" and volume.source == "/sys":
+        # nspawn leaves a sysfs there as it is.
+        return
     hidden = path in _NSPAWNS_ROOTS or any(f"{path}/".startswith(f"{own}/") for own in _NSPAWNS)
     if path == "/" or (hidden and flavor == NSPAWN):
         raise Unsupported(f"app {app}: volume {volume.name} cannot be mounted at {path}")

@@ -69,6 +69,7 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
     files = _pod_files(pod)
     owned = [path for path, _ in files]
     told: list[str] = []
+    links: list[tuple[str, str]] = []
     kernel = _sysctl(pod, apps)
     pod = replace(pod, ipc_settings=sysctl.of_ipc(kernel))
     bandwidth, missing = _bandwidth(pod, apps)
@@ -101,6 +102,9 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         places = [f"{overlay}{place.path}" for place in facts.placeholders if place.is_file]
         files += [(place, "") for place in places]
         owned += places
+        links += [
+            (f"{overlay}{place.path}", place.link) for place in facts.placeholders if place.link
+        ]
         if facts.launcher is not None:
             programs.append((bundle.launcher_path(pod, facts), facts.launcher.program.hex()))
         bundle_directory = f"{pod.run_directory}/apps/{name}"
@@ -131,6 +135,7 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         "bundles": bundles,
         "directories": list(directories.values()),
         "files": files,
+        "links": links,
         "fills": list(fills.values()),
         "mounts": list(memory.items()),
         "programs": programs,
@@ -161,7 +166,7 @@ def _app_directories(
     yield f"{pod.directory}/overlay", 0o700, 0, 0
     yield overlay, 0o755, pod.users or 0, pod.users or 0
     for place in facts.placeholders:
-        if not place.is_file:
+        if not (place.is_file or place.link):
             yield f"{overlay}{place.path}", place.mode, *users.owner(pod.users, place)
     if pod.flavor == FLY:
         yield f"{pod.directory}/work", 0o700, 0, 0

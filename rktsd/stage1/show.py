@@ -25,6 +25,8 @@ def render(plan: PodPlan) -> str:
         lines += ["", f"[directory {path}] {mode:04o} {uid}:{gid}"]
     for path, text in plan["files"]:
         lines += ["", f"[file {path}]", text.rstrip("\n")]
+    for path, target in plan["links"]:
+        lines += ["", f"[link {path}] {target}"]
     for fill in plan["fills"]:
         lines += ["", f"[fill {fill['directory']}]"]
         lines += [f"{key} = {value}" for key, value in fill.items() if key != "directory"]

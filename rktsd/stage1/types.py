@@ -22,13 +22,17 @@ SIGTERM = 15
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """A mount point, or a directory above one, to be made in the app's own layer."""
+    """A mount point, or a directory above one, to be made in the app's own layer.
+
+    ``link`` is what a symbolic link leads to, empty for what is none.
+    """
 
     path: str
     mode: int
     uid: int
     gid: int
     is_file: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +123,14 @@ class AppFacts:
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What the kernel offers: ``controllers`` are cpu, memory, io and pids, as far as they are
-    there; ``block_devices`` paths of whole disks; ``security_modules`` selinux and apparmor."""
+    there; ``block_devices`` paths of whole disks; ``security_modules`` selinux and apparmor.
+    ``sensitive`` are directories of /sys that are no app's business."""
 
     unified_cgroups: bool = True
     controllers: frozenset[str] = frozenset({"cpu", "memory", "io", "pids"})
     block_devices: tuple[str, ...] = ()
     security_modules: frozenset[str] = frozenset()
+    sensitive: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,11 +241,12 @@ class PodPlan(TypedDict):
     """Everything that is to be made so that a pod runs.
 
     ``barrier`` is the main unit of the call, ``units`` the others. ``directories`` are
-    (path, mode, uid, gid) in the order to be made, ``files`` (path, text), ``fills`` volumes with
-    content, ``mounts`` file systems in memory: (path, mount options), for the reaper to unmount,
-    ``programs`` (path, hexadecimal digits of the content). ``bandwidth`` in bytes a second and
-    ``sysctl`` are for the pod's network namespace. ``unapplied`` says in a line each what this
-    machine cannot do. ``users`` is None for a pod with the users of the host.
+    (path, mode, uid, gid) in the order to be made, ``files`` (path, text), ``links`` (path, where
+    it leads), ``fills`` volumes with content, ``mounts`` file systems in memory: (path, mount
+    options), for the reaper to unmount, ``programs`` (path, hexadecimal digits of the content).
+    ``bandwidth`` in bytes a second and ``sysctl`` are for the pod's network namespace.
+    ``unapplied`` says in a line each what this machine cannot do. ``users`` is None for a pod
+    with the users of the host.
     The run's UUID appears in it as text only, so that a plan can be used again for another run.
     """
 
@@ -253,6 +260,7 @@ class PodPlan(TypedDict):
     bundles: list[BundlePlan]
     directories: list[tuple[str, int, int, int]]
     files: list[tuple[str, str]]
+    links: list[tuple[str, str]]
     fills: list[FillPlan]
     mounts: list[tuple[str, str]]
     programs: list[tuple[str, str]]

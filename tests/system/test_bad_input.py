@@ -15,7 +15,7 @@ BAD_FILES = {
     "unknown field": (GOOD + 'exce = "a"\n', "app[0].exce: unknown field"),
     "unknown field of the pod": ("colour = 1\n" + GOOD, "colour: unknown field"),
     "wrong type": (GOOD.replace('"none"', "5"), "network"),
-    "no app": ('network = "none"\n', "the pod has no app"),
+    "no app": ('network = "none"\n', "pod must contain at least one application"),
     "two apps of one name": (GOOD + app("one", SERVE), "one"),
     "unknown user": (GOOD + 'user = "nosuch"\n', 'user "nosuch": no such user'),
     "unknown volume": (GOOD + 'mounts = [{volume = "v", path = "/v"}]\n', '"v"'),

@@ -246,7 +246,7 @@ TOML_ERRORS = [
     ),
     (app_line("mounts=[{volume='v',target='/x'}]"), "app[0].mounts[0].target: unknown field"),
     (app_line("ports=[{name='v',hostport=1}]"), "app[0].ports[0].hostport: unknown field"),
-    ("", "the pod has no app"),
+    ("", "pod must contain at least one application"),
     ("app = 1", "app: 1 is not a list"),
     ("app = ['web']", 'app[0]: "web" is not a table'),
     ("[app]\nname='web'", 'app: {"name": "web"} is not a list'),
@@ -463,7 +463,7 @@ def test_an_appc_pod_manifest_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({**APPC, "apps": None}, "/p/web.json: the pod has no app"),
+        ({**APPC, "apps": None}, "/p/web.json: pod must contain at least one application"),
         ({**APPC, "acKind": "X"}, '/p/web.json: acKind: "X" is not PodManifest'),
         ({**APPC, "apps": [{"name": "a", "image": {}}]}, "/p/web.json: apps[0].image: neither id"),
     ],

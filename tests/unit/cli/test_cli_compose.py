@@ -78,6 +78,7 @@ def test_the_least(make: Compose) -> None:
     assert spec.manifest.annotations == (NameValue("coreos.com/rkt/stage1/mutable", "false"),)
 
 
+@pytest.mark.row("app_sandbox/AddDefaultAppName")
 def test_a_name_is_made_fit(make: Compose) -> None:
     spec = make(BARE, "--exec=/bin/sh", "--", "-c", "true")
     (app,) = spec.manifest.apps
@@ -185,6 +186,7 @@ def test_a_pod_manifest(make: Compose, tmp_path: Path) -> None:
     assert spec.options.networks == ("none",)
 
 
+@pytest.mark.row("run/ConflictingFlags", "prepare/ConflictingFlags")
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -84,6 +84,7 @@ def test_images_are_known_by_what_they_were_fetched_by(
     assert stored(rkt) == {}
 
 
+@pytest.mark.row("image_export")
 def test_export(tmp_path: Path, rkt: Rkt, store: Store) -> None:
     made = put(store, tmp_path)
     out = tmp_path / "out.aci"
@@ -98,6 +99,7 @@ def test_export(tmp_path: Path, rkt: Rkt, store: Store) -> None:
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.aci"]
 
 
+@pytest.mark.row("image_extract and image_render")
 @pytest.mark.parametrize("command", ["extract", "render"])
 def test_extract_and_render(tmp_path: Path, rkt: Rkt, store: Store, command: str) -> None:
     put(store, tmp_path)
@@ -165,6 +167,7 @@ def pod_of(tmp_path: Path, image: str) -> None:
     Path(place.directory, "images").write_text(json.dumps(used))
 
 
+@pytest.mark.row("image_list/ImageSize")
 def test_the_size_of_an_image_is_that_of_archive_and_tree(
     tmp_path: Path, rkt: Rkt, store: Store
 ) -> None:
@@ -207,6 +210,7 @@ def test_gc_without_a_store_or_images(tmp_path: Path, rkt: Rkt) -> None:
     assert err.startswith("gc: 0 image(s), 0 layer(s), 0 archive(s) and 0 leftover(s) removed")
 
 
+@pytest.mark.row("image_gc/ImageGCTreeStore")
 def test_gc_removes_what_was_not_used(tmp_path: Path, rkt: Rkt, store: Store) -> None:
     old = put(store, tmp_path, text="x" * 100_000)
     put(store, tmp_path, version="2.0.0", text="young")
@@ -240,6 +244,7 @@ def test_gc_keeps_the_last_of_each_name(tmp_path: Path, rkt: Rkt, store: Store) 
     )
 
 
+@pytest.mark.row("image_gc/ImageGCTreeStore")
 def test_gc_leaves_what_pods_and_their_files_need(tmp_path: Path, rkt: Rkt, store: Store) -> None:
     prepared = put(store, tmp_path, "example.com/prepared", text="1")
     named = put(store, tmp_path, "example.com/named", text="2")

@@ -241,6 +241,7 @@ def test_version_imports_next_to_nothing() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.row("root_commands/CommandsNeedRoot")
 @pytest.mark.parametrize("command", [name for name in REAL if COMMANDS[name].root])
 def test_commands_for_root_alone(command: str, tmp_path: Path) -> None:
     nobody = 65534 if os.geteuid() == 0 else None
@@ -250,6 +251,7 @@ def test_commands_for_root_alone(command: str, tmp_path: Path) -> None:
     assert done.returncode == 254
 
 
+@pytest.mark.row("error_output/RktEnsureErrors")
 def test_debug_shows_causes(capsys: Capture, tmp_path: Path) -> None:
     (tmp_path / "pods").write_text("not a directory")
     status, _, err = _rkt(capsys, f"--dir={tmp_path}", "--debug", "list")

@@ -95,6 +95,7 @@ def test_a_later_directory_overrides_by_domain(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.row("auth/Ignore")
 def test_only_regular_json_files_count(tmp_path: Path) -> None:
     path = basic(tmp_path, "a.json", "a.example")
     elsewhere = tmp_path / "elsewhere.json"

@@ -34,6 +34,7 @@ def paths(tmp_path: Path) -> Paths:
     (root / "bin/app").write_text("nothing that has an interpreter")
     (root / "bin/app").chmod(0o755)
     (root / "etc/app.conf").touch()
+    (root / "etc/mtab").symlink_to("/proc/mounts")
     (tmp_path / "directory").mkdir()
     (tmp_path / "file").touch()
     return found
@@ -118,6 +119,18 @@ def test_a_root_without_tmp_gets_one(paths: Paths) -> None:
     assert made(compiled(paths)) == {"/tmp": 0o1777}
     found = made(compiled(paths, "/tmp/deep", kind="oci"))
     assert found == {"/tmp": 0o1777, "/tmp/deep": 0o755}
+
+
+def test_a_root_without_mtab_gets_one(paths: Paths, tmp_path: Path) -> None:
+    assert compiled(paths)["plan"]["links"] == []
+    Path(paths.store, "layers", LAYER, "etc/mtab").unlink()
+    found = compiled(paths)
+    (link,) = found["plan"]["links"]
+    assert link[0].endswith("/overlay/web/etc/mtab")
+    assert link[1] == "../proc/self/mounts"
+    assert made(found) == {"/etc": 0o755}
+    mounted = compiled(paths, mounts={"/etc/mtab": f"{tmp_path}/file"})
+    assert mounted["plan"]["links"] == []
 
 
 def test_files_are_mounted_on_files_alone(paths: Paths, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def _plan(directory: Path) -> PodPlan:
         "bundles": [],
         "directories": [],
         "files": [],
+        "links": [],
         "fills": [],
         "mounts": [],
         "programs": [],

@@ -100,7 +100,14 @@ def _ipc_of_the_host() -> PodPlan:
 
 def _host_network() -> PodPlan:
     apps = [_facts()]
-    return plan(_pod(apps, namespace=None), apps)
+    machine = Machine(sensitive=("/sys/firmware", "/sys/module"))
+    return plan(_pod(apps, namespace=None, machine=machine), apps)
+
+
+def _odd_data_directory() -> PodPlan:
+    layers = ("/srv/a:b,c/cas/layers/sha512-aaaa", LAYER + "bbbb")
+    apps = [_facts(layers=layers)]
+    return plan(_pod(apps, directory=f"/srv/a:b,c/pods/run/{UUID}"), apps)
 
 
 def _flying(apps: list[AppFacts], **changes: Any) -> PodPlan:
@@ -356,6 +363,7 @@ def _read_only_root() -> PodPlan:
         Placeholder("/proc", 0o755, 0, 0),
         Placeholder("/etc", 0o750, 0, 0),
         Placeholder("/etc/hosts", 0o755, 0, 0, is_file=True),
+        Placeholder("/etc/mtab", 0o755, 0, 0, link="../proc/self/mounts"),
     )
     facts = _facts(placeholders=missing)
     apps = [replace(facts, runtime=replace(facts.runtime, read_only_root_fs=True))]
@@ -485,6 +493,7 @@ CASES = {
     "carried-out": _carried_out,
     "fly": _fly,
     "fly-with-everything": _fly_with_everything,
+    "odd-data-directory": _odd_data_directory,
     "isolators": _isolators,
     "cgroup-v1": _cgroup_v1,
     "another-user": _another_user,

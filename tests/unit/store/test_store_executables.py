@@ -88,6 +88,7 @@ def test_a_bare_name_that_is_nowhere_executable(root: Path) -> None:
         find_executable(RootView([str(root)]), "plain", path="/bin")
 
 
+@pytest.mark.row("diagnostic/Diagnostic")
 def test_a_real_program_without_its_interpreter(root: Path) -> None:
     shutil.copy("/usr/bin/env", root / "bin" / "env")
     view = RootView([str(root)])
@@ -108,6 +109,7 @@ def test_other_classes_of_elf(root: Path, order: str) -> None:
         find_executable(RootView([str(root)]), "/bin/arm")
 
 
+@pytest.mark.row("diagnostic/Diagnostic")
 def test_scripts(root: Path) -> None:
     view = RootView([str(root)])
     program(root / "bin" / "script", b"#! /usr/bin/python -u\nimport this\n")
