@@ -42,6 +42,7 @@ def guarded(body: bytes, expected: str = BASIC) -> Content:
     return answer
 
 
+@pytest.mark.row("auth/Sanity")
 def test_a_server_that_wants_credentials_is_named(world: World) -> None:
     with world.site({"/a.aci": guarded(b"")}), world.store_unchanged():
         with pytest.raises(FetchError) as caught:
@@ -55,6 +56,7 @@ def test_a_server_that_wants_credentials_is_named(world: World) -> None:
             world.fetch(URL, insecure=["image"])
 
 
+@pytest.mark.row("auth/Basic", "auth/Oauth")
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [({}, BASIC), ({"type": "oauth", "credentials": {"token": "sesame"}}, "Bearer sesame")],
@@ -67,6 +69,7 @@ def test_credentials_let_a_fetch_succeed(
         assert world.fetch(URL, insecure=["image"]).source == URL
 
 
+@pytest.mark.row("auth/Override")
 def test_local_credentials_override_those_of_the_system(world: World) -> None:
     wrong = {"user": "me", "password": "old"}
     login(world, "example.com", directory=world.paths.system_config, credentials=wrong)

@@ -18,6 +18,7 @@ from tests.material.servers import Answer, Request
 VERSIONED = f"example.com/app-1.0.0-linux-{architecture()}"
 
 
+@pytest.mark.row("fetch/FromFile")
 def test_a_signed_file_is_imported(world: World) -> None:
     key, path = world.key(), world.aci()
     key.sign(path)
@@ -32,6 +33,7 @@ def test_a_signed_file_is_imported(world: World) -> None:
     assert Path(motd).read_text() == "example.com/app"
 
 
+@pytest.mark.row("fetch/FromFile")
 def test_a_file_is_always_imported_and_a_relative_one_found(world: World) -> None:
     path = world.aci()
     os.chdir(os.path.dirname(path))
@@ -53,6 +55,7 @@ def test_the_signature_may_lie_elsewhere(world: World, armor: bool) -> None:
     assert world.fetch(path, signature=elsewhere).name == "example.com/app"
 
 
+@pytest.mark.row("trust/Trust")
 def test_a_key_may_be_trusted_for_everything_and_sign_by_a_subkey(world: World) -> None:
     key, path = world.key(signing_subkey=True), world.aci()
     key.sign(path)
@@ -153,6 +156,7 @@ def misnamed_key(world: World, path: str) -> None:
     key.sign(path)
 
 
+@pytest.mark.row("trust/Trust")
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
@@ -251,6 +255,7 @@ def test_unsigned_images_are_spoken_of_only_where_a_signature_is_absent(world: W
             assert str(caught.value).count("--insecure-options=") == (absent or url[:5] == "http:")
 
 
+@pytest.mark.row("fetch/Any")
 def test_by_url(world: World) -> None:
     key, path = world.key(), world.aci()
     key.sign(path)
@@ -283,6 +288,7 @@ def test_an_unknown_signer_is_told_before_the_archive_is_downloaded(world: World
         assert [request.path for request in site.requests] == ["/a.aci.asc"]
 
 
+@pytest.mark.row("fetch/Any")
 def test_never_does_not_touch_the_network(world: World) -> None:
     with world.site({}) as site, world.store_unchanged():
         for reference in (
@@ -295,6 +301,7 @@ def test_never_does_not_touch_the_network(world: World) -> None:
         assert site.requests == []
 
 
+@pytest.mark.row("fetch/Any")
 def test_by_name(world: World) -> None:
     key, path = world.key(), world.aci()
     key.sign(path)
@@ -311,6 +318,7 @@ def test_by_name(world: World) -> None:
     assert "using image from local store for image name example.com/app" in world.said
 
 
+@pytest.mark.row("fetch/DifferentDiscoveryLabels")
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
@@ -399,6 +407,7 @@ def serve(world: World, *paths: str) -> dict[str, Any]:
     return discovery_site(names)
 
 
+@pytest.mark.row("image_dependencies/ImageDependencies")
 def test_dependencies_are_fetched_and_laid_below(world: World) -> None:
     paths = [
         with_dependencies(world, "example.com/base"),
@@ -416,6 +425,7 @@ def test_dependencies_are_fetched_and_laid_below(world: World) -> None:
     assert world.store.image(record.id).layers == record.layers
 
 
+@pytest.mark.row("image_dependencies/ImageDependencies")
 @pytest.mark.parametrize("listed", [False, True])
 def test_ways_to_a_dependency_do_not_multiply(world: World, listed: bool) -> None:
     """Five diamonds on top of each other: dozens of ways, and every image is asked for once."""

@@ -154,6 +154,7 @@ def test_a_damaged_layout_is_refused(
     assert digest.partition(":")[2] in str(caught.value)
 
 
+@pytest.mark.row("fetch/Any")
 @pytest.mark.parametrize("style", ["oci", "v2s2"])
 def test_from_a_registry(world: World, registry: RegistryServer, layout: str, style: str) -> None:
     digest = registry.push(f"oci:{layout}:v1", "team/web:v1", style=style)

@@ -29,6 +29,7 @@ def break_off(world: World, match: str = r"ended after 50000 of \d+ bytes") -> N
         world.fetch(URL, insecure=["image"])
 
 
+@pytest.mark.row("fetch/ResumedFetch")
 @pytest.mark.parametrize(
     ("etag", "modified"),
     [
@@ -76,6 +77,7 @@ def test_a_connection_that_brings_nothing_is_not_made_again(world: World) -> Non
     assert leftovers(world) == []
 
 
+@pytest.mark.row("fetch/ResumedFetchInvalidCache")
 def test_another_version_is_fetched_from_its_beginning(world: World) -> None:
     world.settings(retries=0)
     first = Version(image(world, "first"), '"one"', cuts=[50_000])

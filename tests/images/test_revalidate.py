@@ -19,6 +19,7 @@ def update(world: World, reference: str = URL, **options: Any) -> ImageRecord:
     return world.fetch(reference, pull_policy="update", insecure=["image"], **options)
 
 
+@pytest.mark.row("fetch/NoStoreCacheControl")
 @pytest.mark.parametrize(
     ("etag", "modified", "header"),
     [
@@ -55,6 +56,7 @@ def test_a_changed_image_is_fetched(world: World) -> None:
     assert world.store.find_source(URL) == second
 
 
+@pytest.mark.row("fetch/NoStoreCacheControl")
 def test_a_fresh_image_costs_no_question(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within max-age nothing is asked, afterwards it is, and a 304 begins a new span."""
     version = Version(
@@ -181,6 +183,7 @@ def test_dependencies_of_an_unchanged_image_are_looked_after(world: World) -> No
     assert world.store.image(first.id).layers == second.layers
 
 
+@pytest.mark.row("fetch/DeferredSignatureDownload")
 def test_a_deferred_signature_is_asked_for_once_more(world: World) -> None:
     key, path = world.key(), world.aci()
     signature = Path(key.sign(path)).read_bytes()

@@ -79,6 +79,7 @@ def test_all_images_are_checked(world: World, layout: str) -> None:
     assert other.id in said.out
 
 
+@pytest.mark.row("image_verify/ImageVerify")
 def test_a_changed_byte_is_put_right(world: World) -> None:
     record = aci(world)
     flip(f"{world.store.layer_path(record.id)}/data")
@@ -87,6 +88,7 @@ def test_a_changed_byte_is_put_right(world: World) -> None:
     assert Path(world.store.layer_path(record.id), "data").read_text() == FILES["data"]
 
 
+@pytest.mark.row("image_verify/ImageVerify")
 def test_a_lost_tree_is_made_again(world: World, layout: str) -> None:
     record = world.fetch(f"oci:{layout}:v1", insecure=["image"])
     shutil.rmtree(world.store.layer_path(record.layers[0]))

@@ -58,6 +58,7 @@ def _inside(pod: str, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.row("net_nspawn/CustomMacvlan")
 def test_pods_on_a_macvlan_talk(host: Host) -> None:
     ipam = {"type": "host-local", "subnet": "10.8.0.0/24"}
     write(host, "mac.conf", {"name": "mac", "type": "macvlan", "master": "lan", "ipam": ipam})
@@ -70,6 +71,7 @@ def test_pods_on_a_macvlan_talk(host: Host) -> None:
     assert traces() == before
 
 
+@pytest.mark.row("net_nspawn/CustomBridge")
 def test_pods_on_a_bridge_talk(host: Host) -> None:
     conf = {"name": "br", "type": "bridge", "bridge": "br7", "ipam": host_local("10.9.0.0/24")}
     write(host, "br.conf", conf)
@@ -84,6 +86,7 @@ def test_static_address_of_the_file(host: Host) -> None:
     assert host.start("a", "st").ip4 == "10.6.0.5"
 
 
+@pytest.mark.row("net_nspawn/Override")
 def test_capabilities_take_address_and_mac_from_the_arguments(host: Host) -> None:
     bridge = {
         "type": "bridge", "bridge": "st0", "capabilities": {"ips": True, "mac": True},
@@ -94,6 +97,7 @@ def test_capabilities_take_address_and_mac_from_the_arguments(host: Host) -> Non
     assert (pod.ip4, pod.mac) == ("10.6.0.9", "02:00:00:00:00:09")
 
 
+@pytest.mark.row("net_nspawn/IPConflict")
 def test_one_address_cannot_be_had_twice(host: Host) -> None:
     host.start("a", "default:IP=172.16.28.9")
     before = traces()
@@ -103,6 +107,7 @@ def test_one_address_cannot_be_had_twice(host: Host) -> None:
     assert attachments(host.state("a"))[0].ip4 == "172.16.28.9"
 
 
+@pytest.mark.row("net_nspawn/CNIEnv")
 @pytest.mark.parametrize("kind", ["ADD", "DEL"])
 def test_plugins_see_the_documented_environment(host: Host, kind: str) -> None:
     plugin = Path(host.paths.local_config, "net.d", "spy")

@@ -58,6 +58,7 @@ def test_address_and_port_can_be_had_again(host: Host) -> None:
         tear_down(host.state("a"))
 
 
+@pytest.mark.row("gc/GCAfterUnmount")
 @pytest.mark.parametrize(
     "damage",
     [

@@ -14,6 +14,7 @@ from rktsd.net.setup import attachments, set_up, tear_down
 from tests.net.machines import HOST, OTHER, Host, caller, echo_udp, listen, published
 
 
+@pytest.mark.row("net_nspawn/NetNone")
 def test_none_has_only_lo_which_is_up(host: Host) -> None:
     done = set_up(host.state("a"), container_id="a", namespace=host.namespace("a"))
     assert done == []
@@ -26,6 +27,7 @@ def test_none_has_only_lo_which_is_up(host: Host) -> None:
         assert caller(server, "127.0.0.1", 80) is None
 
 
+@pytest.mark.row("net_nspawn/DefaultConnectivity", "net_nspawn/DefaultGW")
 def test_default_pod_and_host_reach_each_other(host: Host) -> None:
     pod = host.start("a")
     assert (pod.interface, pod.ip4, pod.prefix) == ("eth0", "172.16.28.2", 24)
@@ -37,18 +39,21 @@ def test_default_pod_and_host_reach_each_other(host: Host) -> None:
         assert caller(server, str(pod.gateway), 8000, via=host.namespace("a")) == pod.ip4
 
 
+@pytest.mark.row("net_nspawn/DefaultConnectivity")
 def test_default_pod_reaches_another_machine_as_the_host(host: Host) -> None:
     host.start("a")
     with listen(host.other, 80) as server:
         assert caller(server, OTHER, 80, via=host.namespace("a")) == HOST
 
 
+@pytest.mark.row("net_nspawn/CustomPtp")
 def test_default_pods_reach_each_other_without_masquerading(host: Host) -> None:
     first, second = host.start("a"), host.start("b")
     with listen(host.namespace("b"), 80) as server:
         assert caller(server, str(second.ip4), 80, via=host.namespace("a")) == first.ip4
 
 
+@pytest.mark.row("net_nspawn/DefaultRestrictedConnectivity")
 def test_default_restricted_reaches_only_the_host(host: Host) -> None:
     pod = host.start("a", "default-restricted")
     assert str(pod.ip4).startswith("172.31.0.")
@@ -58,6 +63,7 @@ def test_default_restricted_reaches_only_the_host(host: Host) -> None:
         assert caller(server, OTHER, 80, via=host.namespace("a")) is None
 
 
+@pytest.mark.row("net_nspawn/PortFwdConnectivity")
 def test_published_port_answers_on_every_address_of_the_host(host: Host) -> None:
     host.start("a", ports=(published(8080),))
     with listen(host.namespace("a"), 80) as server:
@@ -82,6 +88,7 @@ def test_published_port_is_reachable_by_other_pods_and_by_itself(host: Host) -> 
         assert caller(server, HOST, 8080, via=host.namespace("a")) is not None
 
 
+@pytest.mark.row("net_nspawn/PortFwdConnectivity")
 @pytest.mark.parametrize(
     ("listen_ip", "reached", "closed"),
     [(HOST, HOST, "127.0.0.1"), ("127.0.0.1", "127.0.0.1", HOST)],
@@ -103,10 +110,12 @@ def test_port_of_a_restricted_network_is_published_on_the_host(host: Host) -> No
         assert caller(server, "127.0.0.1", 8080) is not None
 
 
+@pytest.mark.row("net_nspawn/DefaultIPArg")
 def test_address_can_be_asked_for(host: Host) -> None:
     assert host.start("a", "default:IP=172.16.28.77").ip4 == "172.16.28.77"
 
 
+@pytest.mark.row("net_nspawn/LongName")
 def test_administrators_bridge_beside_the_default_network(host: Host) -> None:
     name = "lab-network-with-a-long-name"
     bridge = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.material import images
 from tests.system.pods import Pod
 
 MakePod = Callable[..., Pod]
+MakeImage = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,25 @@ def pod_box(box: Box, busybox_aci: str) -> Box:
     """The shared box with the busybox image in its store."""
     store_image(box, busybox_aci)
     return box
+
+
+@pytest.fixture(scope="session")
+def make_image(pod_box: Box, tmp_path_factory: pytest.TempPathFactory) -> MakeImage:
+    """Stores images of busybox: ``make_image(name, exec, **fields of the app)`` is its name.
+
+    Their root has the directory /opt/acvalidator besides.
+    """
+    directory = tmp_path_factory.mktemp("images")
+    root = images.busybox_root(directory / "root")
+    os.makedirs(f"{root}/opt/acvalidator")
+
+    def make(name: str, exec: Sequence[str] = ("/bin/sh",), **fields: Any) -> str:
+        full = f"example.com/{name}"
+        manifest = images.busybox_manifest(full, exec, **fields)
+        store_image(pod_box, images.write_aci(root, manifest, directory / f"{name}.aci"))
+        return full
+
+    return make
 
 
 @pytest.fixture

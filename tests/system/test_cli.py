@@ -72,6 +72,7 @@ def lines(text: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines())
 
 
+@pytest.mark.row("exit/ExitCodeSimple")
 @pytest.mark.parametrize("code", [0, 1, 5, 200])
 def test_run_exits_as_its_app_does(cli: Box, code: int) -> None:
     done = run(cli, f"echo said; exit {code}")
@@ -79,6 +80,7 @@ def test_run_exits_as_its_app_does(cli: Box, code: int) -> None:
     assert done.stderr == f"image: using image from local store for image name {IMAGE}\n"
 
 
+@pytest.mark.row("exit/ExitCodeWithSeveralApps", "app_sandbox/MultipleApps")
 def test_run_of_several_apps_exits_as_the_first_that_failed(cli: Box) -> None:
     wait = "trap 'exit 3' TERM; sleep 1000 & wait"
     done = rkt(
@@ -107,6 +109,7 @@ def test_run_shows_apps_of_other_users(cli: Box) -> None:
     assert (done.returncode, done.stdout) == (0, "33\n")
 
 
+@pytest.mark.row("stop/RktStop")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_pod(cli: Box, number: int) -> None:
     script = "trap 'echo bye; exit 3' TERM; echo ready; sleep 1000 & wait"
@@ -137,6 +140,7 @@ def test_run_ends_when_nobody_reads(cli: Box) -> None:
     eventually(lambda: set(states(cli).values()) == {"exited"}, "the pod is stopped")
 
 
+@pytest.mark.row("error_output/RktEnsureErrors", "diagnostic/Diagnostic")
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -207,6 +211,7 @@ def test_volumes(cli: Box) -> None:
     assert out[2] == "700 33"
 
 
+@pytest.mark.row("cat_manifest/CatManifest", "rm/Rm")
 def test_uuid_file(cli: Box) -> None:
     run(cli, "exit 4", "--uuid-file-save=/run/web.uuid")
     text = cli.read("/run/web.uuid")
@@ -252,6 +257,7 @@ def test_what_the_start_finds_out_is_told(cli: Box) -> None:
     assert failed_units(cli) == ""
 
 
+@pytest.mark.row("image_rm/PrepareRm", "image_rm/RunRm")
 def test_a_prepared_pod_outlives_its_image(cli: Box, busybox_aci: str) -> None:
     uuid = prepare(cli, IMAGE, "--", "-c", "echo still here")
     done = rkt(cli, "image", "rm", IMAGE)
@@ -304,6 +310,7 @@ def web_aci(pod_box: Box, tmp_path_factory: pytest.TempPathFactory) -> None:
     pod_box.push(archive, "/var/tmp/web.aci")
 
 
+@pytest.mark.row("list/RktList")
 def test_list(cli: Box) -> None:
     uuid = prepare(cli, IMAGE, "--name=one", "---", IMAGE, "--name=two")
     header, first, second = good(cli, "list").splitlines()
@@ -319,6 +326,7 @@ def test_list(cli: Box) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,3})? \+0000 UTC", cells[5])
 
 
+@pytest.mark.row("list/RktListCreatedStarted")
 def test_list_in_json(cli: Box) -> None:
     before = time.time()
     run(cli, "exit 7")
@@ -412,6 +420,7 @@ def test_stop_of_several_goes_on_after_a_failure(cli: Box, make_pod: MakePod) ->
     assert set(states(cli).values()) == {"exited"}
 
 
+@pytest.mark.row("stop/RktStop: force")
 def test_stop_by_force(cli: Box, make_pod: MakePod) -> None:
     stubborn = "trap '' TERM; while :; do sleep 0.1; done"
     patient = app("one", stubborn, extra="stop-timeout = 600\n")
@@ -429,6 +438,7 @@ def test_waiting(cli: Box, make_pod: MakePod) -> None:
     assert (found["state"], found["app-one"]) == ("exited", "3")
 
 
+@pytest.mark.row("gc/GC")
 def test_gc(cli: Box) -> None:
     run(cli, "exit 0")
     (ended,) = states(cli)
@@ -471,6 +481,7 @@ def test_gc_while_pods_start(cli: Box, make_pod: MakePod) -> None:
         process.wait()
 
 
+@pytest.mark.row("image_list/ImageList", "image_list/ShortHash", "image_cat_manifest")
 def test_images(cli: Box) -> None:
     rows = [re.split(r"\t+", row) for row in good(cli, "image", "list").splitlines()]
     assert rows[0] == ["ID", "NAME", "SIZE", "IMPORT TIME", "LAST USED"]
@@ -491,6 +502,7 @@ def test_images(cli: Box) -> None:
     ]
 
 
+@pytest.mark.row("fetch/FullHash", "fetch/FromFile")
 def test_fetch_prints_the_id(cli: Box) -> None:
     fetch = ["--insecure-options=image", "fetch", "/var/tmp/busybox.aci"]
     assert re.fullmatch(r"sha512-[0-9a-f]{32}\n", good(cli, *fetch))
@@ -519,6 +531,7 @@ def member(cli: Box) -> str:
     return "member"
 
 
+@pytest.mark.row("non_root/ReadInfo")
 def test_the_group_may_look(cli: Box, member: str) -> None:
     uuid = prepare(cli, IMAGE)
     for command in (

@@ -9,6 +9,7 @@ from tests.system.conftest import MakePod
 from tests.system.pods import NO_NETWORK, app, lines_of
 
 
+@pytest.mark.row("caps_nspawn/TestCaps")
 def test_default_capabilities_of_root(make_pod: MakePod) -> None:
     script = "grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status"
     said = lines_of(make_pod("caps", NO_NETWORK + app("one", script)))
@@ -22,6 +23,7 @@ def test_default_capabilities_of_root(make_pod: MakePod) -> None:
     }
 
 
+@pytest.mark.row("caps/NonRoot")
 def test_capabilities_of_another_user(make_pod: MakePod) -> None:
     script = "grep -E '^Cap(Prm|Eff|Bnd)' /proc/self/status; id"
     extra = "user = 1000\ngroup = 100\nsupplementary-gids = [400]\n"
@@ -52,6 +54,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.row("paths/PathsWrite", "devices/Devices")
 @pytest.mark.parametrize("what", REFUSED)
 def test_refused_inside(make_pod: MakePod, what: str) -> None:
     script = f"({REFUSED[what]}) && echo done || echo refused"
@@ -85,6 +88,7 @@ def test_environment_is_only_what_is_given(make_pod: MakePod) -> None:
     assert "INVOCATION_ID" not in given
 
 
+@pytest.mark.row("volume_mount_generic/VolumeMount")
 def test_read_only_root_with_a_writable_volume(make_pod: MakePod) -> None:
     script = "touch /file && echo root; touch /data/file && echo data; touch /etc/x && echo etc"
     volume = '[[volume]]\nname = "data"\nkind = "empty"\n'
@@ -115,6 +119,7 @@ def test_volumes_of_the_host_and_of_the_pod(make_pod: MakePod, pod_box: Box) -> 
     assert pod_box.read("/srv/with:colon, and blank/new") == "new\n"
 
 
+@pytest.mark.row("volume_nspawn/Volumes")
 def test_a_missing_source_of_a_volume(make_pod: MakePod) -> None:
     volume = '[[volume]]\nname = "gone"\nkind = "host"\nsource = "/srv/absent"\n'
     pod = make_pod("gone", NO_NETWORK + volume + app("one", ":"))
@@ -123,6 +128,7 @@ def test_a_missing_source_of_a_volume(make_pod: MakePod) -> None:
     assert pod.leftovers() == ""
 
 
+@pytest.mark.row("no_new_privs")
 @pytest.mark.parametrize(
     ("extra", "expected"),
     [
@@ -146,6 +152,7 @@ def test_oom_score_and_limits(make_pod: MakePod) -> None:
     assert said == ["123", "2000", "3000", "0"]
 
 
+@pytest.mark.row("caps/InsecureOption", "seccomp/AppIsolatorSeccomp")
 @pytest.mark.parametrize("word", ["capabilities", "paths", "seccomp", "all-run"])
 def test_insecure_options(make_pod: MakePod, word: str) -> None:
     script = "grep -E '^(CapEff|Seccomp):' /proc/self/status; head -c 1 /proc/kallsyms | wc -c"

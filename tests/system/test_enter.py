@@ -53,6 +53,7 @@ def _begin(pod: Pod, name: str, seconds: str) -> int:
     return int(found.split()[0])
 
 
+@pytest.mark.row("env/Env: enter")
 @pytest.mark.parametrize("extra", ["", USER], ids=["root", "user"])
 def test_a_command_is_confined_as_the_app_is(make_pod: MakePod, extra: str) -> None:
     look = f"( {LOOK} ) 2>&1; echo looked; {SERVE}"
@@ -140,6 +141,7 @@ def test_streams_statuses_and_words_are_the_commands(make_pod: MakePod) -> None:
     assert enter(pod, "streams", "sh", "-c", "echo /proc/$$/fd/*").stdout.count("/fd/") <= 4
 
 
+@pytest.mark.row("pid_file/AbortedStart")
 def test_what_cannot_be_entered(make_pod: MakePod) -> None:
     pod = make_pod("pair", NO_NETWORK + app("one", SERVE) + app("two", SERVE))
     pod.start()

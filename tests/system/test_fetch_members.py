@@ -128,6 +128,7 @@ def members(ready: Members) -> Iterator[Members]:
     ready.box.shell(clean)
 
 
+@pytest.mark.row("non_root/FetchRmGCImage")
 def test_a_member_fetches_by_name(members: Members) -> None:
     done = members.rkt("fetch", "--full", f"{NAME}:{demo.VERSION}")
     assert done.returncode == 0, done.stderr

@@ -29,6 +29,7 @@ def _of_the_host(box: Box) -> str:
     return box.shell("readlink /proc/1/ns/ipc").strip()
 
 
+@pytest.mark.row("ipcns/Ipc")
 @pytest.mark.parametrize("ipc", [None, "private"])
 def test_apps_share_what_nobody_else_has(make_pod: MakePod, pod_box: Box, ipc: str | None) -> None:
     pod = make_pod("ipc", _text(ipc, app("one", WRITER), app("two", READER)))
@@ -82,6 +83,7 @@ def test_ipc_of_the_host(make_pod: MakePod, pod_box: Box) -> None:
     assert pod_box.shell("cat /dev/shm/word; rm /dev/shm/word /dev/shm/host") == "of-the-first\n"
 
 
+@pytest.mark.row("ipcns/Ipc")
 @pytest.mark.parametrize(("flag", "same"), [("--ipc=private", False), ("--ipc=parent", True)])
 def test_ipc_of_the_command_line(pod_box: Box, flag: str, same: bool) -> None:
     command = ["example.com/busybox", "--exec=/bin/readlink", "--", "/proc/self/ns/ipc"]
@@ -92,6 +94,7 @@ def test_ipc_of_the_command_line(pod_box: Box, flag: str, same: bool) -> None:
     assert (ran.stdout.strip() == _of_the_host(pod_box)) == same
 
 
+@pytest.mark.row("ipcns/Ipc")
 def test_a_bad_word(pod_box: Box) -> None:
     done = pod_box.run(["rkt", "run", "--ipc=shared", "example.com/busybox"])
     assert (done.returncode, done.stderr) == (

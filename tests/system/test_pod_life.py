@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.box import Box
 from tests.system.conftest import MakePod
 from tests.system.pods import NO_NETWORK, SERVE, app
@@ -195,6 +197,7 @@ def test_a_start_after_a_failure(make_pod: MakePod) -> None:
     assert pod.state() == "active"
 
 
+@pytest.mark.row("diagnostic/Diagnostic")
 def test_a_missing_binary_is_found_before_anything_starts(make_pod: MakePod) -> None:
     missing = '[[app]]\nname = "bad"\nimage = "example.com/busybox"\nexec = ["/bin/absent"]\n'
     pod = make_pod("half", NO_NETWORK + app("good", SERVE) + missing)
@@ -249,6 +252,7 @@ def test_a_killed_start_leaves_nothing(make_pod: MakePod) -> None:
     pod.box.shell(f"rm -r /etc/systemd/system/{unit}.d; systemctl daemon-reload")
 
 
+@pytest.mark.row("run_pod_manifest/PodManifest: limits overridden")
 def test_an_appc_pod_manifest(make_pod: MakePod) -> None:
     image_id = json.loads(_image_list(make_pod("unused", NO_NETWORK + app("one", SERVE)).box))[0][
         "id"

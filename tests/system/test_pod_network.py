@@ -26,6 +26,7 @@ def _address(pod: Pod) -> str:
     return str(rows[0]["ip"])
 
 
+@pytest.mark.row("net_nspawn/DefaultNetNS", "net_nspawn/DefaultGW")
 def test_default_network_is_private_and_reachable(make_pod: MakePod) -> None:
     pod = make_pod("private", app("web", HTTPD))
     pod.start()
@@ -36,6 +37,7 @@ def test_default_network_is_private_and_reachable(make_pod: MakePod) -> None:
     assert pod.leftovers() == ""
 
 
+@pytest.mark.row("net_nspawn/PortFwdConnectivity")
 def test_published_port(make_pod: MakePod) -> None:
     pod = make_pod("published", PORT.format(8081, "") + app("web", HTTPD, extra=LISTENS))
     pod.start()
@@ -62,6 +64,7 @@ def test_port_in_use(make_pod: MakePod) -> None:
     second.start()
 
 
+@pytest.mark.row("net_nspawn/NetHost", "net_nspawn/NetHostConnectivity")
 def test_host_network(make_pod: MakePod) -> None:
     script = HTTPD.replace("-p 80", "-p 8083")
     pod = make_pod("on-host", 'network = "host"\n' + app("web", script))
@@ -69,6 +72,7 @@ def test_host_network(make_pod: MakePod) -> None:
     eventually(lambda: _fetch(pod, "http://127.0.0.1:8083") == "on-host", "the host's port answers")
 
 
+@pytest.mark.row("net_nspawn/NetNone")
 def test_no_network(make_pod: MakePod) -> None:
     pod = make_pod("alone", 'network = "none"\n' + app("one", "ip -o link; " + SERVE))
     pod.start()
@@ -99,6 +103,7 @@ LAB = {
 }  # fmt: skip
 
 
+@pytest.mark.row("net_nspawn/CNIDNS", "net_nspawn/CNIDNSArg")
 @pytest.mark.parametrize(
     ("said", "expected"),
     [

@@ -38,6 +38,7 @@ def handled(pod_box: Box, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return store
 
 
+@pytest.mark.row("run/PreStart")
 def test_handlers_run_as_root_around_the_app(handled: Any, make_pod: MakePod) -> None:
     text = handled(
         "around",
@@ -160,6 +161,7 @@ def test_files_that_a_pod_finds(make_pod: MakePod) -> None:
     assert memory.split()[1] == "3"
 
 
+@pytest.mark.row("run_pod_manifest/PodManifest: special characters")
 def test_odd_bytes(make_pod: MakePod, pod_box: Box) -> None:
     """Arguments and environment arrive as they are, of whatever characters they consist."""
     odd = "".join(chr(code) for code in range(1, 127) if chr(code) not in "'\\") + "\\' é\u202e😀"
@@ -196,6 +198,7 @@ def test_tmp_is_that_of_the_image(make_pod: MakePod, pod_box: Box, tmp_path: Any
     assert lines_of(make_pod("no-tmp", text)) == ["1777", "wrote"]
 
 
+@pytest.mark.row("supplementary_gids", "run_pod_manifest/PodManifest: user and group")
 def test_the_owner_of_a_file_as_user_and_group(
     make_pod: MakePod, pod_box: Box, tmp_path: Any
 ) -> None:

@@ -74,6 +74,7 @@ CASES = {
 }
 
 
+@pytest.mark.row("seccomp/AppIsolatorSeccomp")
 @pytest.mark.parametrize("case", CASES)
 def test_sets_of_a_pod_file(make_pod: MakePod, case: str) -> None:
     extra, expected = CASES[case]
@@ -155,6 +156,7 @@ def _rkt(box: Box, *arguments: str) -> subprocess.CompletedProcess[str]:
     return box.run(["rkt", "run", "--net=none", *arguments], timeout=60)
 
 
+@pytest.mark.row("seccomp/AppIsolatorSeccomp")
 def test_a_set_of_an_image_and_a_flag_that_overrides_it(image: Any, pod_box: Box) -> None:
     name = image("narrow", ("os/linux/seccomp-remove-set", EXFULL))
     said = _rkt(pod_box, name).stdout.splitlines()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.box import Box
 from tests.conftest import BoxFactory
 from tests.system.conftest import MakePod, store_image
@@ -34,6 +36,7 @@ def ask(box: Box, host: str, port: int) -> str:
     return box.run(["python3", "-c", ASK, host, str(port)]).stdout
 
 
+@pytest.mark.row("socket_activation/SocketActivation")
 def test_the_first_connection_starts_the_app(pod_box: Box, make_pod: MakePod) -> None:
     pod = make_pod("asleep", 'network = "none"\n' + PUBLISHED + python("one", ONCE, PORTS))
     pod.start()
@@ -100,6 +103,7 @@ def test_one_port_of_the_host_for_a_socket_and_a_mapping(make_pod: MakePod) -> N
     assert pod.leftovers() == ""
 
 
+@pytest.mark.row("socket_proxyd")
 def test_a_connection_wakes_a_pod_as_the_manual_says(pod_box: Box, make_pod: MakePod) -> None:
     pod_file, socket, service, idle = blocks("rkt@.service.8.rst", "WAKING A POD")
     head, _, ports = pod_file.partition("[[port]]")

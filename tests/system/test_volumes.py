@@ -67,6 +67,7 @@ def _names(box: Box) -> list[str]:
     return [each["name"] for each in json.loads(listed)]
 
 
+@pytest.mark.row("mount/MountSymlink", "app_sandbox/Mount")
 def test_targets_that_are_links_stay_inside(make_pod: MakePod, odd_box: Box) -> None:
     """A link in the image leads where it leads in the image, also one to nowhere."""
     targets = {"a": "/link/below", "b": "/dangling", "c": "/escape", "d": "/a:b, c"}
@@ -78,6 +79,7 @@ def test_targets_that_are_links_stay_inside(make_pod: MakePod, odd_box: Box) -> 
     assert odd_box.shell("ls /srv/host; ls -d /real /nowhere 2>/dev/null || :") == "file\n"
 
 
+@pytest.mark.row("volume_mount_generic/VolumeMount")
 @pytest.mark.parametrize("form", ["rw", "ro"])
 @pytest.mark.parametrize("recursive", [True, False])
 def test_mounts_below_a_volume(make_pod: MakePod, odd_box: Box, form: str, recursive: bool) -> None:
@@ -105,6 +107,7 @@ def test_a_file_as_a_volume(make_pod: MakePod, odd_box: Box) -> None:
     assert (said[0], said[-1]) == ("content", "refused")
 
 
+@pytest.mark.row("devices/Devices: opened")
 @pytest.mark.parametrize(
     ("fields", "allowed"),
     [
@@ -180,6 +183,7 @@ def test_memory_is_released_by_a_start_that_fails(make_pod: MakePod, odd_box: Bo
     assert "/run/rkt/pods" not in odd_box.read("/proc/self/mountinfo")
 
 
+@pytest.mark.row("volume/DockerVolumeSemantics")
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_volume_of_an_oci_image_has_its_content(
     make_pod: MakePod, odd_box: Box, read_only: bool
@@ -195,6 +199,7 @@ def test_a_volume_of_an_oci_image_has_its_content(
     assert ("ro" in said) == read_only
 
 
+@pytest.mark.row("volume/DockerVolumeSemantics")
 def test_a_host_volume_over_a_volume_of_an_oci_image(make_pod: MakePod, odd_box: Box) -> None:
     odd_box.shell("mkdir -p /srv/bare")
     text = NO_NETWORK + _volume("volume-data", source="/srv/bare")
@@ -202,6 +207,7 @@ def test_a_host_volume_over_a_volume_of_an_oci_image(make_pod: MakePod, odd_box:
     assert lines_of(pod) == ["0"]
 
 
+@pytest.mark.row("volume_nspawn/Volumes: implicit")
 def test_an_unfilled_mount_point_of_an_appc_image(make_pod: MakePod, odd_box: Box) -> None:
     script = "grep -c ' /var/spool ' /proc/self/mountinfo; ls -A /var/spool | wc -l"
     pod = make_pod("spool", NO_NETWORK + app("one", script, image=ODD))
@@ -306,3 +312,42 @@ def test_a_crash_while_a_volume_is_made_leaves_no_half(make_pod: MakePod, volume
     assert lines_of(pod) == []
     assert _names(volumes) == ["fresh"]
     eventually(lambda: volumes.shell("ls -A /var/lib/rkt/volumes") == "fresh\n", "nothing is left")
+
+
+@pytest.mark.row("volume_nspawn/VolumeSysfs")
+@pytest.mark.parametrize("network", ["none", "host"])
+def test_the_sys_of_the_host(odd_box: Box, network: str) -> None:
+    """It may be mounted as a whole; anything else there systemd-nspawn would hide."""
+    command = ["rkt", "run", f"--net={network}", "--volume=s,kind=host,source=/sys,readOnly=true"]
+    script = "ls -d /sys/firmware /sys/class /sys/module; (>/sys/class/x) 2>/dev/null || echo no"
+    image = ["example.com/busybox", "--mount=volume=s,target=/sys", "--exec=/bin/sh"]
+    said = odd_box.run([*command, *image, "--", "-c", script], check=True).stdout.split()
+    assert said == ["/sys/class", "/sys/firmware", "/sys/module", "no"]
+    for volume, target in (
+        ("v,kind=empty", "/sys"), ("v,kind=host,source=/etc/hostname", "/sys/class"),
+        ("v,kind=host,source=/sys/class", "/sys/class"), ("v,kind=host,source=/proc", "/proc"),
+        ("v,kind=empty", "/proc/sys"),
+    ):  # fmt: skip
+        words = [f"--net={network}", f"--volume={volume}", "example.com/busybox"]
+        done = odd_box.run(["rkt", "run", *words, f"--mount=volume=v,target={target}"])
+        assert done.returncode == 254
+        assert f"volume v cannot be mounted at {target}\n" in done.stderr
+
+
+@pytest.mark.row("volume_nspawn/Volumes", "run_pod_manifest/PodManifest: volumes")
+def test_volumes_without_mount_points(odd_box: Box) -> None:
+    """Mounts where the image has no mount point, with the directories above, and unused volumes."""
+    odd_box.shell("mkdir -p /srv/plain; chmod 700 /srv/plain")
+    command = ["rkt", "run", "--net=none", "--volume=a,kind=host,source=/srv/plain"]
+    unused = "--volume=unused,kind=host,source=/srv/plain"
+    script = "echo kept >/deep/er/v/file; stat -c %a /deep /deep/er /deep/er/v"
+    image = ["example.com/busybox", "--mount=volume=a,target=/deep/er/v", "--exec=/bin/sh"]
+    done = odd_box.run([*command, unused, *image, "--", "-c", script], check=True)
+    assert done.stdout.split() == ["755", "755", "700"]
+    assert odd_box.read("/srv/plain/file") == "kept\n"
+    twice = odd_box.run([*command, "--volume=a,kind=empty", *image])
+    assert twice.returncode == 254
+    assert "duplicate volume name" in twice.stderr
+    gone = odd_box.run([*command[:3], "--volume=a,kind=host,source=/srv/gone", *image])
+    assert gone.returncode == 254
+    assert "volume a: /srv/gone does not exist" in gone.stderr
