@@ -24,6 +24,7 @@ def fly(make_pod: MakePod, name: str, script: str = SERVE, *, extra: str = "") -
     return make_pod(name, FLY + app("one", script, extra=extra))
 
 
+@pytest.mark.row("fly/FlyNetns")
 def test_nothing_but_the_root_is_its_own(pod_box: Box, make_pod: MakePod) -> None:
     look = (
         f"{NAMESPACES}; uname -n; stat -c %d:%i /dev/shm /sys/fs/cgroup; cat /proc/1/comm;"
@@ -161,6 +162,7 @@ def test_what_it_wrote(pod_box: Box, make_pod: MakePod) -> None:
     assert {"C /etc", "A /etc/new", "D /etc/group"} <= set(changes)
 
 
+@pytest.mark.row("volume_mount_generic/VolumeMount")
 def test_volumes(pod_box: Box, make_pod: MakePod) -> None:
     pod_box.shell("mkdir -p /srv/fly/deep /srv/fly-link; ln -sfn /etc /srv/fly-link/etc")
     mounts = (
@@ -291,6 +293,7 @@ def test_ipc_of_its_own(make_pod: MakePod) -> None:
     assert pod.leftovers() == ""
 
 
+@pytest.mark.row("stage1_loading/FromConfig", "stage1_loading/FromFlags")
 def test_chosen_as_rkt_chooses(pod_box: Box, make_pod: MakePod) -> None:
     def uses(*flags: str) -> str:
         command = ["rkt", "run", *flags, "example.com/busybox", "--exec=/bin/sh"]
