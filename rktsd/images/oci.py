@@ -69,6 +69,8 @@ def media_type_of(data: bytes, source: str, *, said: str | None = None) -> str:
         raise Unsupported(f"{source}: Docker image manifests of schema 1 are not supported")
     if own.given and own.text() not in INDEXES + MANIFESTS:
         raise own.wrong("the media type of an image")
+    if not any(place.get(key).given for key in ("manifests", "config", "layers")):
+        raise place.problem("is neither the manifest of an image nor an index")
     guess = OCI_INDEX if place.get("manifests").given else OCI_MANIFEST
     found = own.text() if own.given else said if said in INDEXES + MANIFESTS else guess
     if place.get("manifests").given != (found in INDEXES):

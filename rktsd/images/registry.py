@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 from rktsd.config.registries import DIGEST_ONLY, TAG_ONLY, Mirror, Registries, find
-from rktsd.errors import Absent, FetchError, TrustError
+from rktsd.errors import Absent, BadInput, FetchError, TrustError, Unsupported
 from rktsd.images.answer import Answer
 from rktsd.images.authenticate import Access, reason_of
 from rktsd.images.credentials import find_credentials
@@ -31,6 +31,8 @@ from rktsd.store.seen import Seen
 
 MANIFEST_LIMIT = 4 << 20
 CONFIG_LIMIT = 4 << 20
+# What a place has that is no manifest is as good as nothing: another place may have one.
+_FAILURES = (FetchError, TrustError, BadInput, Unsupported)
 _TOLD = frozenset({401, 403, 404})
 _NO_REFERRERS = frozenset({200, 400, 404, 405, 406, 501})
 Result = TypeVar("Result")
@@ -195,7 +197,7 @@ class Registry:
         for place in places:
             try:
                 return place.attempt(ask)
-            except (FetchError, TrustError) as error:
+            except _FAILURES as error:
                 if failure is None or place is self._places[-1]:
                     failure = error
                 if place is not places[-1]:
@@ -209,7 +211,7 @@ class Registry:
         for place in self._places[:-1]:
             try:
                 return place.attempt(ask)
-            except (FetchError, TrustError) as error:
+            except _FAILURES as error:
                 if not isinstance(error, Absent):
                     self._job.report(f"{error}, trying elsewhere")
         return self._places[-1].attempt(ask)

@@ -93,6 +93,28 @@ def test_a_mirror_that_lacks_a_layer_or_has_it_wrong(world: World, image: Layere
     assert f"https://{MIRROR}/v2/team/web/blobs/{image.archives[0]}" in said
 
 
+NO_MANIFESTS: dict[str, Content] = {
+    "page": Answer(b"<html>Please log in</html>", headers={"Content-Type": "text/html"}),
+    "other document": b'{"errors": []}',
+    "schema 1": b'{"schemaVersion": 1, "name": "team/web", "tag": "v1", "fsLayers": []}',
+    "endless": Answer(b" " * 4096, endless=True),
+}
+
+
+@pytest.mark.parametrize("case", NO_MANIFESTS)
+def test_a_mirror_that_answers_with_something_else(
+    world: World, image: LayeredImage, case: str
+) -> None:
+    world.trust_ca(HOST)
+    world.trust_ca(MIRROR)
+    mirrored(world, MIRROR)
+    wrong: dict[str, Content] = {"/v2/team/web/manifests/v1": NO_MANIFESTS[case]}
+    with world.site(wrong, port=5001), world.site(content(image), port=5000):
+        record = world.fetch(NAME, insecure=["image"])
+    assert len(record.layers) == 3
+    assert any(line.endswith(", trying elsewhere") for line in world.said)
+
+
 def test_when_nobody_has_it_the_registry_says_why(
     world: World, image: LayeredImage, mirror: RegistryServer
 ) -> None:

@@ -182,6 +182,8 @@ def test_media_types() -> None:
         media_type_of(image, "x", said=OCI_INDEX)
     with pytest.raises(Unsupported, match="schema 1"):
         media_type_of(b'{"schemaVersion": 1}', "x")
+    with pytest.raises(BadInput, match="neither the manifest of an image nor an index"):
+        media_type_of(b'{"errors": []}', "x", said=OCI_MANIFEST)
 
 
 def test_choosing_a_platform() -> None:
