@@ -14,8 +14,8 @@ from rktsd.appc.cursor import Cursor, decode_json
 from rktsd.errors import BadInput, NotFound
 from rktsd.images.archive import Archive
 from rktsd.images.digests import Descriptor
-from rktsd.images.layout import take_file
-from rktsd.images.oci import OCI_MANIFEST
+from rktsd.images.layout import some_of, take_file
+from rktsd.images.oci import MAX_LAYERS, OCI_MANIFEST
 from rktsd.images.progress import Watch, unwatched
 from rktsd.images.references import is_digest, parse_docker_name
 from rktsd.store.compression import detect
@@ -43,7 +43,11 @@ class DockerArchive:
 
     def __init__(self, archive: Archive, selector: str | None) -> None:
         self._archive = archive
+        self._digests: dict[str, str] = {}
         saved = self._choose(selector)
+        if len(saved.layers) > MAX_LAYERS:
+            where = f"{archive.source}: manifest.json"
+            raise BadInput(f"{where}: {len(saved.layers)} layers are more than {MAX_LAYERS}")
         named = selector is not None and not is_digest(selector)
         self.name = selector if named else saved.names[0] if saved.names else None
         self._config = archive.read(saved.config, CONFIG_LIMIT)
@@ -80,7 +84,7 @@ class DockerArchive:
         listed = f"{source}: manifest.json"
         document = decode_json(self._archive.read("manifest.json", INDEX_LIMIT), listed)
         found = [_saved(place) for place in document.elements()]
-        names = ", ".join(sorted(name for each in found for name in each.names)) or "none is named"
+        names = some_of(name for each in found for name in each.names) or "none is named"
         if selector is not None and is_digest(selector):
             wanted = [each for each in found if self._digest(each.config) == selector]
         else:
@@ -94,8 +98,13 @@ class DockerArchive:
         raise NotFound(f"{listed}: no image {selector!r} (there are: {names})")
 
     def _digest(self, name: str) -> str:
-        data = self._archive.read(name, CONFIG_LIMIT)
-        return f"sha256:{hashlib.sha256(data).hexdigest()}"
+        """The digest of a member, which may have many names and is read once."""
+        path = self._archive.path(name)
+        if path not in self._digests:
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            self._digests[path] = f"sha256:{found}"
+        return self._digests[path]
 
     def _diff_ids(self, saved: _Saved) -> list[str]:
         where = f"{self._archive.source}: {saved.config}"
@@ -111,13 +120,9 @@ class DockerArchive:
             kind = detect(file.read(16))
             if kind not in _SUFFIXES:
                 raise BadInput(f"{self._archive.source}: {name}: compressed with {kind}")
-            file.seek(0)
-            # Of a plain layer the digest is known, and checked when it is taken.
-            digest = (
-                diff_id
-                if kind == "plain" and is_digest(diff_id)
-                else f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-            )
+        # Of a plain layer the digest is known, and checked when it is taken.
+        known = kind == "plain" and is_digest(diff_id)
+        digest = diff_id if known else self._digest(name)
         self._files[digest] = path
         return Descriptor(f"{_LAYER}{_SUFFIXES[kind]}", digest, os.stat(path).st_size)
 

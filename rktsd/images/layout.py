@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterable
 
 from rktsd.appc.cursor import Cursor, decode_json
 from rktsd.errors import BadInput, NotFound, StoreError
@@ -13,6 +14,7 @@ from rktsd.images.progress import Moved, Watch, unwatched
 
 INDEX_LIMIT = 4 << 20
 CHUNK = 1 << 20
+_SHOWN = 20
 REF_NAME = "org.opencontainers.image.ref.name"
 
 
@@ -41,7 +43,7 @@ class Layout:
         wanted = [p for p in places if selector in (None, p.get("digest").value, _tag(p))]
         if len({place.get("digest").value for place in wanted}) == 1:
             return read_descriptor(wanted[0])
-        tags = ", ".join(sorted(filter(None, map(_tag, places)))) or "none has a tag"
+        tags = some_of(filter(None, map(_tag, places))) or "none has a tag"
         if selector is None:
             raise BadInput(f"{index}: {len(places)} images, choose one by its tag ({tags})")
         if wanted:
@@ -84,6 +86,12 @@ class Layout:
 
 def _name(descriptor: Descriptor) -> str:
     return f"blobs/{descriptor.digest.replace(':', '/', 1)}"
+
+
+def some_of(names: Iterable[str]) -> str:
+    """Names for a message, without end only where there are few."""
+    found = sorted(set(names))
+    return ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
 
 
 def take_file(

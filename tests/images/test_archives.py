@@ -167,6 +167,20 @@ def flipped(members: dict[str, Member]) -> None:
     members[name] = data.replace(b"base", b"evil")
 
 
+def test_what_is_listed_often_is_read_once(world: World, directory: Path, tmp_path: Path) -> None:
+    """A listing of many megabytes that names one file of many megabytes, again and again."""
+    members = members_of(directory / "docker.tar")
+    members["large"] = bytes(64 << 20)
+    images = [
+        {"Config": "large", "Layers": [], "RepoTags": [f"web:{number}"]} for number in range(10_000)
+    ]
+    members["manifest.json"] = json.dumps(images).encode()
+    path = pack(tmp_path / "many.tar", members)
+    with world.store_unchanged(), pytest.raises(NotFound, match=r"no image .*:1, .*, …") as caught:
+        world.fetch(f"docker-archive:{path}@sha256:{'0' * 64}", insecure=["image"])
+    assert len(str(caught.value)) < 2000
+
+
 def circle(members: dict[str, Member]) -> None:
     members |= {"x": "y", "y": "x"}
     listing(Config="x")(members)
@@ -184,6 +198,7 @@ def circle(members: dict[str, Member]) -> None:
         (listing(Layers="x"), BadInput, "not a list"),
         (listing(RepoTags=["UPPER/X"]), BadInput, "not the name of a repository"),
         (flipped, TrustError, "content has digest"),
+        (listing(Layers=["x"] * 501), BadInput, "501 layers are more than 500"),
     ],
 )
 def test_docker_archives_that_are_none(
