@@ -13,5 +13,4 @@ ABSENT = {
     "app stop": "systemctl stop rkt-POD.APP.service",
     "attach": "rkt logs --follow POD shows what the apps print; they have no standard input",
     "export": "what an app changed is below /var/lib/rkt/pods/run/UUID/overlay/APP",
-    "metadata-service": "tell an app what it has to know by its environment",
 }

@@ -258,6 +258,15 @@ COMMANDS: dict[str, Command] = {
         flags.LOGS,
         examples=("logs web", "logs -f --app=nginx web", "logs -n 20 5bc0", "logs --run=-1 web"),
     ),
+    "metadata-service": Command(
+        "metadata",
+        "serve",
+        "Tell the apps of pods what they may know of their pod",
+        "",
+        flags.METADATA_SERVICE,
+        examples=("metadata-service", "metadata-service --rotate-key"),
+        root=True,
+    ),
     "pause": Command(
         "signalling",
         "pause",

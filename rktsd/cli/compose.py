@@ -86,7 +86,11 @@ def pod_options(values: Values, usual: PodOptions) -> PodOptions:
     ):
         if flag in values:
             changes[member] = tuple(values.words(flag))
-    for flag, member in (("follow-links", "follow_links"), ("private-users", "private_users")):
+    for flag, member in (
+        ("follow-links", "follow_links"),
+        ("private-users", "private_users"),
+        ("mds-register", "metadata"),
+    ):
         if flag in values:
             changes[member] = values.on(flag)
     if values.last("ipc") not in (None, *IPC):

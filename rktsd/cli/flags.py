@@ -79,9 +79,6 @@ _STAGE1 = (
     _refused("stage1-hash", f"--stage1-hash {NOT_DONE}: no hash tells a flavor; use --stage1-name"),
 )
 _INTERACTIVE = _refused("interactive", f"--interactive {NOT_DONE}", kind=BOOL)
-_METADATA = _refused(
-    "mds-register", f"--mds-register {NOT_DONE}: there is no metadata service", kind=BOOL
-)
 
 # What may be said when a pod is started.
 _START = (
@@ -100,8 +97,8 @@ _START = (
     _value("hosts-entry", "IP=NAME|host", "entries of /etc/hosts", several=True),
     _value("hostname", "NAME", "host name of the pod (rkt-UUID)"),
     _value("ipc", "auto|private|parent", "IPC of the apps: their own in common, or the host's"),
+    Flag("mds-register", help="tell the metadata service of the pod, and the apps where it is"),
     _INTERACTIVE,
-    _METADATA,
 )
 
 # What a pod is made from.
@@ -240,6 +237,10 @@ ENTER = (
     _value("environment", "NAME=VALUE", "environment of the command", several=True),
     _value("working-dir", "DIR", "working directory (the app's)"),
     _UUID_FILE,
+)
+METADATA_SERVICE = (
+    _value("listen-port", "PORT", "the port on 127.0.0.1 (18112)"),
+    Flag("rotate-key", help="make a new key for HMACs, serve nothing"),
 )
 _SOME_APPS = _value("app", "APP,...", "these apps only", several=True)
 KILL = (

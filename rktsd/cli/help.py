@@ -21,7 +21,7 @@ def overview(group: str = "") -> str:
     about = COMMANDS[group].summary if group else "Pods as units of the host's systemd"
     lines = [about, "", f"Usage: rkt [FLAG...] {start}COMMAND [FLAG...] [ARGUMENT...]", ""]
     lines.append("Commands (a beginning is enough where it is unambiguous):")
-    lines += [f"  {name:14}{summary}" for name, summary in rows]
+    lines += [f"  {name:18}{summary}" for name, summary in rows]
     lines += ["", "Flags of every command:", *_flags(GLOBAL)]
     lines += ["", f'"rkt {start}COMMAND --help" explains a command.']
     return "\n".join(lines) + "\n"

@@ -94,6 +94,8 @@ def pod_json(status: PodStatus) -> dict[str, Any]:
         members["started_at"] = status.started // 10**9
     if status.users is not None:
         members["private_users"] = {"first": status.users, "count": USER_RANGE}
+    if status.metadata:
+        members["metadata_service"] = status.metadata
     if status.unapplied:
         members["unapplied"] = list(status.unapplied)
     for key, source in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
@@ -219,6 +221,8 @@ def _lines(context: Context, status: PodStatus) -> list[str]:
             lines.append(f"pid={pid}")
     if status.users is not None:
         lines.append(f"private-users={status.users}:{USER_RANGE}")
+    if status.metadata:
+        lines.append(f"metadata={status.metadata}")
     lines += [f"unapplied={line}" for line in status.unapplied]
     if status.state in (RUNNING, EXITED) or status.started:
         lines.append(f"exited={'false' if status.state == RUNNING else 'true'}")

@@ -106,6 +106,7 @@ def compile_pod(
         documentation=spec.options.documentation,
         systemd=spec.options.systemd,
         register=spec.options.register,
+        metadata=spec.options.metadata,
         volumes=_volume_facts(spec, paths, paths.pod_run(pod)),
         devices=_devices(spec),
         ipc=spec.options.ipc,

@@ -96,7 +96,7 @@ class PodOptions:
     ``volumes`` those of the manifest that are more than it can say; ``follow_links`` lets sources
     of volumes have symbolic links in them; ``strict`` refuses what this machine cannot do instead
     of leaving it out; ``stage1`` is one of FLAVORS. None of ``networks`` and ``stage1`` leaves it
-    to the flavor, and that to the machine."""
+    to the flavor, and that to the machine. ``metadata`` registers it with the metadata service."""
 
     networks: tuple[str, ...] | None = None
     hostname: str | None = None
@@ -120,6 +120,7 @@ class PodOptions:
     register: bool = False
     stage1: str | None = None
     private_users: bool = False
+    metadata: bool = False
 
     def to_json(self) -> dict[str, object]:
         """A JSON object of what is set, for ``from_json``."""
@@ -147,6 +148,7 @@ class PodOptions:
                 "register": self.register or None,
                 "stage1": self.stage1,
                 "private-users": self.private_users or None,
+                "metadata": self.metadata or None,
             }
         )
 
@@ -224,6 +226,7 @@ def pod_options_at(
         register=place.get("register").boolean(),
         stage1=_optional(place.get("stage1"), lambda each: each.one_of(*FLAVORS)),
         private_users=place.get("private-users").boolean(),
+        metadata=place.get("metadata").boolean(),
     )
 
 

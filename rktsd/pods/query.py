@@ -82,7 +82,8 @@ class PodStatus(NamedTuple):
     """One pod; ``networks`` as in net-info.json, ``manifest`` the pod manifest as read.
 
     ``unapplied`` says in a line each what this machine could not do of what the pod asks for;
-    ``users`` is the first of its private users.
+    ``users`` is the first of its private users, ``metadata`` the socket at which the
+    metadata service answers it.
     """
 
     place: Place
@@ -94,6 +95,7 @@ class PodStatus(NamedTuple):
     manifest: Mapping[str, Any]
     unapplied: tuple[str, ...] = ()
     users: int | None = None
+    metadata: str | None = None
 
 
 def places(paths: Paths) -> list[Place]:
@@ -214,6 +216,7 @@ def status(place: Place, live: Live) -> PodStatus:
             manifest=manifest,
             unapplied=_lines(f"{directory}/unapplied"),
             users=int(_read_word(f"{directory}/users") or 0) or None,
+            metadata=_read_word(f"{directory}/metadata") if pod_state == RUNNING else None,
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadInput(f"{directory}/pod: damaged: {type(error).__name__}: {error}") from error

@@ -70,6 +70,10 @@ def start(pod: str, paths: Paths) -> None:
         from rktsd.net.namespace import set_kernel
 
         set_kernel(compiled["namespace"], plan["sysctl"])
+    if plan["metadata"] is not None:
+        from rktsd.pods.metadata import register
+
+        register(compiled, paths)
     apply.write_bundles(plan)
     apply.write_unit_list(plan)
     if attachments:

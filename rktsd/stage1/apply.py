@@ -60,6 +60,8 @@ def write_bundles(plan: PodPlan) -> None:
 def write_unit_list(plan: PodPlan) -> None:
     """Leave word of every unit of the pod, for whoever stops or reaps it. Before they exist."""
     units = [plan["barrier"]["name"], *(unit["name"] for unit in reversed(plan["units"]))]
+    if plan["metadata"] is not None and "@" in plan["metadata"]:
+        units += [plan["metadata"], plan["metadata"].replace(".socket", ".service")]
     write_atomic(f"{plan['run_directory']}/units", " ".join(units) + "\n", durable=False)
 
 
@@ -71,6 +73,12 @@ def launch(plan: PodPlan, bus: Bus) -> None:
     """
     result = bus.wait(_queue(plan, bus))
     if result != "done":
+        socket = plan["metadata"]
+        if socket is not None and bus.active_states([socket]).get(socket) != "active":
+            raise SystemdError(
+                f"pod {plan['pod']}: {socket} of the metadata service did not start",
+                hint="is another program at its port?",
+            )
         raise SystemdError(f"pod {plan['pod']}: {_reason(plan)}")
 
 

@@ -141,6 +141,7 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
         "programs": programs,
         "bandwidth": bandwidth,
         "sysctl": {**users.network_settings(pod), **sysctl.of_network(kernel)},
+        "metadata": _metadata(pod),
         "unapplied": missing,
         "users": users.users_plan(pod, told, owned),
     }
@@ -261,7 +262,16 @@ def _slice(pod: PodFacts) -> UnitPlan:
     return {"name": names.pod_slice(pod.name), "properties": merged(chosen)}
 
 
+def _metadata(pod: PodFacts) -> str | None:
+    if not pod.metadata:
+        return None
+    return names.metadata_socket(pod.name, own_network=pod.namespace is not None)
+
+
 def _barrier(pod: PodFacts, app_units: list[str]) -> UnitPlan:
+    socket = _metadata(pod)
+    if socket is not None:
+        app_units = [*app_units, socket]
     return {
         "name": names.barrier_unit(pod.name),
         "properties": [
@@ -322,6 +332,10 @@ def _app_unit(
     ]
     if pod.flavor == FLY:
         chosen.append(("KillSignal", "i", facts.stop_signal))
+    socket = _metadata(pod)
+    if socket is not None:
+        # To stop it is not to stop the app: only the barrier requires it.
+        chosen += [("Wants", "as", [socket]), ("After", "as", [socket])]
     if facts.health is not None:
         chosen.append(("Wants", "as", [names.health_timer(pod.name, name)]))
     if facts.requires:

@@ -42,6 +42,8 @@ def render(plan: PodPlan) -> str:
     if plan["users"] is not None:
         lines += ["", f"[users from {plan['users']['first']}]"]
         lines += [f"owns {path}" for path in plan["users"]["owned"]]
+    if plan["metadata"] is not None:
+        lines += ["", f"metadata service: {plan['metadata']}"]
     if plan["unapplied"]:
         lines += ["", "[not applied]", *plan["unapplied"]]
     for bundle in plan["bundles"]:

@@ -153,7 +153,8 @@ class PodFacts:
     ``flavor`` is one of FLAVORS.
     ``volumes`` are those that are of more than an appc kind; ``devices`` are the sources of host
     volumes that are device nodes, with what systemd calls them; ``users`` is the first of the
-    range of users that the apps have instead of the host's.
+    range of users that the apps have instead of the host's. ``metadata``: the metadata service
+    is to know the pod.
     """
 
     name: str
@@ -176,6 +177,7 @@ class PodFacts:
     devices: Mapping[str, str] = field(default_factory=dict)
     ipc: str = "auto"
     register: bool = False
+    metadata: bool = False
     shm_size: int | None = None
     ipc_settings: Mapping[str, str] = field(default_factory=dict)
     flavor: str = NSPAWN
@@ -246,7 +248,8 @@ class PodPlan(TypedDict):
     options), for the reaper to unmount, ``programs`` (path, hexadecimal digits of the content).
     ``bandwidth`` in bytes a second and ``sysctl`` are for the pod's network namespace.
     ``unapplied`` says in a line each what this machine cannot do. ``users`` is None for a pod
-    with the users of the host.
+    with the users of the host. ``metadata`` is the socket of the metadata service, for pods that
+    ask for it.
     The run's UUID appears in it as text only, so that a plan can be used again for another run.
     """
 
@@ -266,5 +269,6 @@ class PodPlan(TypedDict):
     programs: list[tuple[str, str]]
     bandwidth: int | None
     sysctl: dict[str, str]
+    metadata: str | None
     unapplied: list[str]
     users: UsersPlan | None

@@ -38,6 +38,11 @@ def health_timer(pod: str, app: str) -> str:
     return f"{health_service(pod, app).removesuffix('.service')}.timer"
 
 
+def metadata_socket(pod: str, *, own_network: bool) -> str:
+    """The socket of the metadata service: the pod's own, or that of all on the host's network."""
+    return f"rkt-metadata@{pod}.socket" if own_network else "rkt-metadata.socket"
+
+
 def ended_unit(pod: str) -> str:
     """The unit that looks, when an app has ended, whether the pod is over."""
     return f"rkt-ended@{pod}.service"

@@ -52,6 +52,7 @@ RKT_1_30 = {
     "status": "wait wait-ready format uuid-file",
     "stop": "force signal timeout uuid-file",
     "rm": "uuid-file",
+    "metadata-service": "listen-port rotate-key",
     "gc": "grace-period expire-prepared mark-only",
     "trust": "prefix root skip-fingerprint-review insecure-allow-http list remove format no-legend",
     "cat-manifest": "uuid-file pretty-print",
@@ -108,12 +109,12 @@ RKT_GLOBAL = (
 
 REFUSED = {
     "run": {
-        "interactive", "mds-register", "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
+        "interactive", "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
     },
     "prepare": {
         "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
     },
-    "run-prepared": {"interactive", "mds-register"},
+    "run-prepared": {"interactive"},
 }  # fmt: skip
 
 EVERY = [(name, flag) for name, command in COMMANDS.items() for flag in command.flags]

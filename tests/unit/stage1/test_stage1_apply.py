@@ -35,6 +35,7 @@ def _plan(directory: Path) -> PodPlan:
         "programs": [],
         "bandwidth": None,
         "sysctl": {},
+        "metadata": None,
         "unapplied": [],
         "users": {"first": 1 << 20, "sources": [], "owned": []},
     }

@@ -98,6 +98,16 @@ def _ipc_of_the_host() -> PodPlan:
     return plan(_pod(apps, ipc="parent"), apps)
 
 
+def _metadata() -> PodPlan:
+    apps = [_facts()]
+    return plan(_pod(apps, metadata=True), apps)
+
+
+def _metadata_on_the_host() -> PodPlan:
+    apps = [_facts()]
+    return plan(_pod(apps, metadata=True, namespace=None), apps)
+
+
 def _host_network() -> PodPlan:
     apps = [_facts()]
     machine = Machine(sensitive=("/sys/firmware", "/sys/module"))
@@ -489,6 +499,8 @@ CASES = {
     "plain": _plain,
     "two-apps": _two_apps,
     "ipc-of-the-host": _ipc_of_the_host,
+    "metadata": _metadata,
+    "metadata-on-the-host": _metadata_on_the_host,
     "host-network": _host_network,
     "carried-out": _carried_out,
     "fly": _fly,
