@@ -47,7 +47,8 @@ def test_only_timer_and_socket_are_enabled_and_run(box: Box) -> None:
 
 def test_units_are_without_fault(box: Box) -> None:
     units = "rkt@web.service rkt-ended@web.service rkt.slice rkt-gc.service rkt-gc.timer"
-    units += " rkt-fetch.socket rkt-fetch@1.service"
+    units += " rkt-fetch.socket rkt-fetch@1.service rkt-metadata.socket rkt-metadata.service"
+    units += " rkt-metadata@web.socket rkt-metadata@web.service"
     done = box.run(["systemd-analyze", "verify", "--man=no", *units.split()])
     assert done.returncode == 0
     assert "rkt" not in done.stderr
