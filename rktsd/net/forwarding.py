@@ -123,16 +123,11 @@ def dismiss(
     """Take back what ``admit`` did, as far as it is still there. Raises CommandFailed."""
     from rktsd.host.process import run
 
-    mark = f'comment "{comment(container_id)}"'
-    lines = []
-    for chain in host.chains:
-        # The table may be gone meanwhile, and what was in it.
-        done = run(["nft", "-a", "list", "chain", *chain], check=False)
-        lines += [
-            f"delete rule {' '.join(chain)} handle {line.split()[-1]}\n"
-            for line in done.stdout.decode(errors="replace").splitlines()
-            if mark in line
-        ]
+    lines = [
+        f"delete rule {' '.join(chain)} handle {line.split()[-1]}\n"
+        for chain in host.chains
+        for line in _own(container_id, chain)
+    ]
     if lines:
         inherited = () if lock is None else (lock,)
         run(["nft", "-f", "-"], input="".join(lines).encode(), pass_fds=inherited)
@@ -142,14 +137,32 @@ def dismiss(
             _firewalld("removeSource", address)
 
 
-def _firewalld(verb: str, address: str) -> None:
+def _own(container_id: str, chain: Chain) -> list[str]:
+    """The pod's rules in a chain, which may be gone meanwhile, with their handles at the end."""
+    from rktsd.host.process import run
+
+    mark = f'comment "{comment(container_id)}"'
+    listed = run(["nft", "-a", "list", "chain", *chain], check=False).stdout
+    return [line for line in listed.decode(errors="replace").splitlines() if mark in line]
+
+
+def admitted(container_id: str, legs: Sequence[Leg], host: Host) -> bool:
+    """Whether what ``admit`` did is there still. Raises CommandFailed."""
+    return all(_own(container_id, chain) for chain in host.chains) and not (
+        host.firewalld
+        and any("true" not in _firewalld("querySource", each) for each in trusted(legs))
+    )
+
+
+def _firewalld(verb: str, address: str) -> str:
     from rktsd.host.process import run
 
     path = f"/{_FIREWALLD.replace('.', '/')}"
     call = ["busctl", "call", _FIREWALLD, path, f"{_FIREWALLD}.zone", verb, "ss", _ZONE, address]
     try:
-        run(call, timeout=_TIMEOUT)
+        return run(call, timeout=_TIMEOUT).stdout.decode(errors="replace")
     except CommandFailed as error:
-        # Somebody trusts it already, by the address or by a set.
+        # A killed start came as far as that.
         if "ALREADY_ENABLED" not in str(error):
             raise
+        return ""

@@ -115,9 +115,14 @@ def mend(state_dir: str, state: State, *, forward: bool, lock: int) -> bool:
     Raises NetworkError.
     """
     legs = [leg for each in state.joined for leg in _legs(each)]
-    wanted = _wanted(state.container_id, legs, forwarding.look() if forward else forwarding.Host())
+    host = forwarding.look() if forward else forwarding.Host()
+    wanted = _wanted(state.container_id, legs, host)
     if _intact(state.container_id, state.opened, wanted):
-        return False
+        try:
+            if forwarding.admitted(state.container_id, legs, host):
+                return False
+        except CommandFailed as error:
+            raise NetworkError(f"cannot look at the firewall: {error}") from error
     close(state, lock=lock)
     open_up(state_dir, state, forward=forward, lock=lock)
     return True
@@ -126,8 +131,6 @@ def mend(state_dir: str, state: State, *, forward: bool, lock: int) -> bool:
 def _intact(container_id: str, opened: Opened | None, wanted: Opened) -> bool:
     if opened is None or opened["rules"] != wanted["rules"]:
         return opened is None and not any(wanted.values())
-    if set(map(tuple, wanted["chains"])) - set(map(tuple, opened["chains"])) or wanted["trusted"]:
-        return False
     for program, tables in wanted["rules"].items():
         expected = sum(not line.startswith(":") for lines in tables.values() for line in lines)
         if rules.count(rules.save(program), container_id) != expected:

@@ -9,7 +9,7 @@ import pytest
 
 from rktsd.errors import NetworkError
 from rktsd.net.openings import mend
-from rktsd.net.setup import tear_down
+from rktsd.net.setup import tear_down, tend
 from rktsd.net.state import load
 from tests.net.machines import (
     HOST,
@@ -134,6 +134,18 @@ def test_what_others_removed_or_forbade_is_mended(host: Host, damage: str) -> No
         assert caller(server, OTHER, 80, via=host.namespace("a")) == HOST
     tear_down(host.state("a"))
     assert traces() == before
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_a_firewall_that_is_loaded_anew_is_told_again(host: Host, forward: bool) -> None:
+    forbid(*NATIVE)
+    host.start("a")
+    assert tend(host.state("a"), forward=True) == []
+    forbid("nft flush table inet guard")
+    assert len(tend(host.state("a"), forward=forward)) == forward
+    assert tend(host.state("a"), forward=forward) == []
+    with listen(host.other, 80) as server:
+        assert (caller(server, OTHER, 80, via=host.namespace("a")) == HOST) is forward
 
 
 def test_firewall_of_an_administrator_who_reloads_it_is_no_hindrance_to_release(host: Host) -> None:
