@@ -32,17 +32,32 @@ def claim(
         return
     os.makedirs(directory, exist_ok=True)
     with locked(directory):
-        for name in os.listdir(directory):
-            taken = _mapping(name)
-            for mapping in mappings:
-                if overlap(mapping, taken) and _holds(f"{directory}/{name}"):
-                    owner = called(os.readlink(f"{directory}/{name}"))
-                    raise NetworkError(
-                        f"cannot publish port {mapping}: {owner} already publishes {taken}"
-                    )
+        _check(directory, mappings, called)
         for mapping in mappings:
             _check_free(mapping)
             os.symlink(holder, f"{directory}/{_name(mapping)}")
+
+
+def check(
+    directory: str, *, mappings: Sequence[PortMapping], called: Callable[[str], str] = str
+) -> None:
+    """Find out whether a pod publishes one of ``mappings``. Raises NetworkError.
+
+    Forwarded ports are not bound: to whoever wants to listen there the kernel does not say it.
+    """
+    with contextlib.suppress(FileNotFoundError), locked(directory):
+        _check(directory, mappings, called)
+
+
+def _check(directory: str, mappings: Sequence[PortMapping], called: Callable[[str], str]) -> None:
+    for name in os.listdir(directory):
+        taken = _mapping(name)
+        for mapping in mappings:
+            if overlap(mapping, taken) and _holds(f"{directory}/{name}"):
+                owner = called(os.readlink(f"{directory}/{name}"))
+                raise NetworkError(
+                    f"cannot publish port {mapping}: {owner} already publishes {taken}"
+                )
 
 
 def release(directory: str, holder: str, *, mappings: Sequence[PortMapping]) -> None:

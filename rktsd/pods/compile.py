@@ -56,7 +56,8 @@ class Compiled(TypedDict):
     """``files`` are those of the pod's directory. ``host_volumes`` must exist when the pod starts,
     and without ``follow_links`` at that very path.
 
-    ``ports`` are [host address or None, host port, pod port, protocol].
+    ``ports`` are [host address or None, host port, pod port, protocol], and so are ``sockets``,
+    where systemd listens.
     """
 
     plan: PodPlan
@@ -66,6 +67,7 @@ class Compiled(TypedDict):
     follow_links: bool
     networks: list[str]
     ports: list[tuple[str | None, int, int, str]]
+    sockets: list[tuple[str | None, int, int, str]]
     namespace: str | None
 
 
@@ -81,7 +83,7 @@ def compile_pod(
     files = spec.files()
     spec = replace(spec, options=settled(spec.options))
     networks = list(spec.options.networks or ["none"])
-    ports = _port_mappings(spec, networks)
+    ports, sockets = _port_mappings(spec, networks)
     namespace = None if networks == ["host"] else f"{NETWORK_NAMESPACES}/rkt-{uuid}"
     hostname = spec.options.hostname or (pod.replace("@", "-") if named else f"rkt-{uuid}")
     flavor = spec.options.stage1 or NSPAWN
@@ -130,6 +132,7 @@ def compile_pod(
         "follow_links": spec.options.follow_links,
         "networks": networks,
         "ports": [(p.host_ip, p.host_port, p.pod_port, p.protocol) for p in ports],
+        "sockets": [(p.host_ip, p.host_port, p.pod_port, p.protocol) for p in sockets],
         "namespace": namespace,
     }
 
@@ -369,8 +372,13 @@ def _hosts(spec: PodSpec, hostname: str, *, peers: bool) -> tuple[str, bool]:
     return net_files.hosts(hostname, entries=entries, peers=peers), bool(entries)
 
 
-def _port_mappings(spec: PodSpec, networks: Sequence[str]) -> list[PortMapping]:
-    """Which port of the host leads where (rkt: a name must be one port of exactly one app)."""
+def _port_mappings(
+    spec: PodSpec, networks: Sequence[str]
+) -> tuple[list[PortMapping], list[PortMapping]]:
+    """Which port of the host leads where, and those where systemd listens.
+
+    rkt: a name must be one port of exactly one app.
+    """
     mappings: list[PortMapping] = []
     sockets: list[PortMapping] = []
     for published in spec.manifest.ports:
@@ -385,7 +393,7 @@ def _port_mappings(spec: PodSpec, networks: Sequence[str]) -> list[PortMapping]:
     if mappings and tuple(networks) in (("host",), ("none",)):
         raise UsageError(f"cannot publish port {mappings[0]} with network {networks[0]}")
     check_conflicts([*mappings, *sockets])
-    return mappings
+    return mappings, sockets
 
 
 def _port_named(spec: PodSpec, name: str) -> Port:

@@ -69,6 +69,16 @@ def use_name_servers(compiled: Compiled, attachments: Sequence[Attachment]) -> N
         bundle["run"] = with_bind(bundle["run"], bind)
 
 
+def check_sockets(sockets: Sequence[tuple[str | None, int, int, str]]) -> None:
+    """Find out whether another pod publishes a port where systemd is to listen: both could, and
+    only one would be answered. Raises NetworkError."""
+    from rktsd.net.claims import check
+    from rktsd.net.ports import PortMapping
+    from rktsd.net.setup import PORTS
+
+    check(PORTS, mappings=[PortMapping(*each) for each in sockets], called=holder)
+
+
 def holder(state_directory: str) -> str:
     """The pod whose network is recorded in ``/run/rkt/pods/POD/network``."""
     return f"pod {os.path.basename(os.path.dirname(state_directory))}"

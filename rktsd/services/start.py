@@ -138,6 +138,10 @@ def _paths(pod: str, paths: Paths) -> Paths:
 
 def _set_up_network(compiled: Compiled, run_directory: str, paths: Paths) -> list[Attachment]:
     namespace = compiled["namespace"]
+    if compiled["sockets"]:
+        from rktsd.pods.networks import check_sockets
+
+        check_sockets(compiled["sockets"])
     if namespace is None:
         return []
     if compiled["networks"] == ["none"]:

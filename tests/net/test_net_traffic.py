@@ -159,6 +159,7 @@ LAB = {
 }  # fmt: skip
 
 
+@pytest.mark.row("net_nspawn/PortFwdConnectivity")
 @pytest.mark.parametrize("network", ["default", "lab"])
 @pytest.mark.parametrize("port", [80, 8080])
 @pytest.mark.parametrize("place", ["gateway", "127.0.0.1", HOST])
@@ -191,6 +192,7 @@ def test_a_port_of_localhost_is_no_other_machines(host: Host, network: str) -> N
             assert caller(server, HOST, 8080, via=via) is None
 
 
+@pytest.mark.row("net_nspawn/CustomPtp", "net_nspawn/Override")
 def test_a_network_of_ptp_and_an_address_by_argument(host: Host) -> None:
     ptp = {"type": "ptp", "name": "lab", "ipam": LAB["ipam"]}
     Path(host.paths.local_config, "net.d", "lab.conf").write_text(json.dumps(ptp))

@@ -88,6 +88,21 @@ def test_a_port_that_another_program_has(pod_box: Box, make_pod: MakePod) -> Non
     assert second.leftovers() == ""
 
 
+def test_a_port_that_another_pod_publishes(make_pod: MakePod) -> None:
+    there = make_pod(
+        "publishing", PUBLISHED + app("one", SERVE, extra='ports = [{ name = "http", port = 80 }]')
+    )
+    there.start()
+    second = make_pod("listening", 'network = "none"\n' + PUBLISHED + python("one", ONCE, PORTS))
+    assert second.systemctl("start").returncode == 1
+    message = "cannot publish port 8088/tcp: pod publishing already publishes 8088/tcp"
+    assert second.errors()[-1] == message
+    there.stop()
+    second.start()
+    assert there.systemctl("start").returncode == 1
+    assert "8088/tcp: a process of the host uses it" in there.errors()[-1]
+
+
 def test_only_all_or_none_are_published(make_pod: MakePod) -> None:
     ports = PORTS.replace("]", ', { name = "more", port = 81, socket-activated = true }]')
     pod = make_pod("mixed", PUBLISHED + python("one", ONCE, ports))
