@@ -188,6 +188,7 @@ def _app_options(values: Values, overrides: AppOverrides) -> AppOptions:
     given = {
         "stop-signal": values.last("stop-signal"),
         "output": values.last("output"),
+        "health": False if values.on("no-healthcheck") else None,
     }
     found = app_options_at(Cursor("command line", "", given), overrides=overrides)
     return replace(found, insecure=read_value.insecure(values))

@@ -165,6 +165,7 @@ _APPS = (
         "system calls that the app keeps or loses",
     ),
     _app("stop-signal", "SIGNAL", "what asks the app to stop (SIGTERM, or the image's)"),
+    Flag("no-healthcheck", help="no health checks, though the image has one", scope=APP),
     _app("output", "log|tty", "whether standard output is a terminal, and can be opened by name"),
     _app("pids", "NUMBER", "most processes and threads"),
     _app("rlimit", "NAME=SOFT[:HARD]", "a limit of getrlimit(2), like nofile=4096", several=True),

@@ -22,6 +22,7 @@ from rktsd.net import files as net_files
 from rktsd.net.ports import PortMapping, check_conflicts, shortest, spread
 from rktsd.paths import Paths
 from rktsd.pods.flavors import freedoms, settled
+from rktsd.pods.health import find_health
 from rktsd.pods.launchers import find_launcher
 from rktsd.pods.machine import this_machine
 from rktsd.pods.options import expand_insecure
@@ -232,17 +233,15 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         insecure |= freedoms(app, launcher)
         if terminal:
             terminal, unapplied = False, (*unapplied, _NO_STREAMS)
-    health = options.health if options else None
-    if health is not None:
-        # Found out now what would otherwise look like an app that is not well.
-        find_executable(
-            view,
-            health.command[0],
-            working_directory="/",
-            path=None,
-            mounted=mounted,
-            app=runtime.name,
-        )
+    annotations = {each.name: each.value for each in image.manifest.annotations}
+    health, unchecked = find_health(
+        options.health if options else None,
+        annotations if docker and not (options and options.unchecked) else {},
+        view,
+        app=app,
+        mounted=mounted,
+        name=runtime.name,
+    )
     return AppFacts(
         runtime=runtime,
         app=replace(app, supplementary_gids=identity.supplementary),
@@ -264,12 +263,9 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         requires=options.requires if options else (),
         host_capabilities=_host_capabilities(),
         launcher=launcher,
-        unapplied=unapplied,
+        unapplied=(*unapplied, *unchecked),
         handlers=handlers(view, app, mounted=mounted, name=runtime.name),
-        stop_signal=stop_signal(
-            options.stop_signal if options else None,
-            {each.name: each.value for each in image.manifest.annotations},
-        ),
+        stop_signal=stop_signal(options.stop_signal if options else None, annotations),
         terminal=terminal,
     )
 

@@ -49,7 +49,8 @@ class AppOptions:
 
     ``after`` and ``requires`` are other apps, for which this one waits.
     ``insecure`` are words of INSECURE, ``systemd`` properties of the app's unit, ``stop_timeout``
-    seconds; None leaves it to the pod or the default.
+    seconds; None leaves it to the pod or the default. ``unchecked``: no health checks, whatever the
+    image says.
     """
 
     image: str | None = None
@@ -62,6 +63,7 @@ class AppOptions:
     after: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     health: Health | None = None
+    unchecked: bool = False
     overrides: AppOverrides = field(default_factory=AppOverrides)
 
     def to_json(self) -> dict[str, object]:
@@ -77,7 +79,7 @@ class AppOptions:
                 "output": self.output,
                 "after": list(self.after),
                 "requires": list(self.requires),
-                "health": health_json(self.health),
+                "health": False if self.unchecked else health_json(self.health),
                 "overrides": self.overrides.to_json(),
             }
         )
@@ -192,6 +194,7 @@ def app_options_at(place: Cursor, *, overrides: AppOverrides) -> AppOptions:
         after=_app_names(place.get("after")),
         requires=_app_names(place.get("requires")),
         health=health_at(place.get("health"), _span),
+        unchecked=place.get("health").value is False,
         overrides=overrides,
     )
 

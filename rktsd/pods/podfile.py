@@ -306,7 +306,7 @@ def _app(place: Cursor, *, volumes: dict[str, Volume]) -> _App:
         for each in place.get(key).elements():
             if not isinstance(each.value, str):
                 _only(each, keys)
-    if place.get("health").given:
+    if place.get("health").given and place.get("health").value is not False:
         _only(place.get("health"), health.KEYS)
     _image(place.get("image"))
     name = place.get("name").checked(names.check_ac_name)

@@ -66,7 +66,7 @@ def _run(bus: Bus, paths: Paths, pod: str, app: str, wanted: dict[str, Any]) -> 
 
 
 def _judge(pod: str, app: str, pid: int, status: int, *, wanted: dict[str, Any], path: str) -> None:
-    """Keep the state in ``path``: STATE FAILURES PID BEGIN. Act when the app became unhealthy."""
+    """Keep the state in ``path``: STATE FAILURES PID BEGIN ACTION. Act on who became unhealthy."""
     state, failures, begin = _last(path, pid)
     if status == 0:
         state, failures = HEALTHY, 0
@@ -77,7 +77,8 @@ def _judge(pod: str, app: str, pid: int, status: int, *, wanted: dict[str, Any],
     before = state
     if failures >= wanted["retries"]:
         state = UNHEALTHY
-    write_atomic(path, f"{state} {failures} {pid} {begin:.0f}\n", durable=False)
+    said = f"{state} {failures} {pid} {begin:.0f} {wanted['action']}\n"
+    write_atomic(path, said, durable=False)
     if state != UNHEALTHY or before == UNHEALTHY:
         return
     how = "timed out" if status == _TIMED_OUT else f"ended with status {status}"
@@ -93,7 +94,7 @@ def _last(path: str, pid: int) -> tuple[str, int, float]:
     """State, failures in a row and begin of the app, of this process of it."""
     try:
         with open(path) as file:
-            state, failures, process, begin = file.read().split()
+            state, failures, process, begin = file.read().split()[:4]
         if int(process) == pid:
             return state, int(failures), float(begin)
     except (FileNotFoundError, ValueError):

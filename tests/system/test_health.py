@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
+from pathlib import Path
+
 import pytest
 
 from tests.box import Box
 from tests.conftest import BoxFactory
+from tests.images.written import Written
+from tests.material import images
 from tests.system.conftest import MakePod, store_image
 from tests.system.pods import NO_NETWORK, SERVE, Pod, app
 from tests.waiting import eventually
@@ -114,6 +121,60 @@ def test_a_check_that_is_not_in_the_image(make_pod: MakePod) -> None:
     pod = make_pod("absent", text)
     assert pod.systemctl("start").returncode != 0
     assert "/bin/nosuch" in pod.errors()[-1]
+
+
+def _image(box: Box, directory: Path, check: dict[str, object]) -> str:
+    """An OCI image of busybox with a HEALTHCHECK, in the box's store; its reference."""
+    root = images.busybox_root(directory / "root")
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as file:
+        file.add(root, ".")
+    labels = {"architecture": "amd64", "os": "linux"}
+    config = {"Entrypoint": ["/bin/sh"], "Healthcheck": check}
+    name = Written([archive.getvalue()], **labels, config=config).layout(directory / "layout")
+    box.push(str(directory / "layout"), str(directory / "layout"))
+    box.run(["rkt", "--insecure-options=image", "fetch", name], check=True)
+    return name
+
+
+def test_the_check_of_an_image(pod_box: Box, make_pod: MakePod, tmp_path: Path) -> None:
+    second = 10**9
+    check = {"Test": ["CMD-SHELL", "test -e /well"], "Interval": second, "Retries": 2}
+    image = _image(pod_box, tmp_path, check)
+    pod = make_pod("checked", NO_NETWORK + app("one", f">/well; {SERVE}", image=image))
+    pod.start()
+    eventually(lambda: health(pod_box, "checked") == "healthy", "the image's check was run")
+    before = pod.show("MainPID", pod.app_unit("one"))
+    pod_box.run(["rkt", "enter", "checked", "/bin/rm", "/well"], check=True)
+    eventually(lambda: health(pod_box, "checked") == "unhealthy", "it is said")
+    # As with Podman that is all.
+    assert pod.show("MainPID", pod.app_unit("one")) == before
+    pod.stop()
+    for fields, flag in (("health = false\n", []), (None, ["--no-healthcheck"])):
+        if fields is not None:
+            pod.write(NO_NETWORK + app("one", SERVE, image=image, extra=fields))
+            pod.start()
+            assert health(pod_box, "checked") == ""
+            pod.stop()
+        else:
+            words = ["rkt", "prepare", "--quiet", image, *flag]
+            made = pod_box.run(words, check=True).stdout.strip()
+            options = pod_box.read(f"/var/lib/rkt/pods/prepared/{made}/options")
+            assert json.loads(options)["apps"]
+            assert '"health": false' in options or '"health":false' in options
+            pod_box.run(["rkt", "rm", made], check=True)
+
+
+def test_a_check_that_an_image_does_not_have(
+    pod_box: Box, make_pod: MakePod, tmp_path: Path
+) -> None:
+    image = _image(pod_box, tmp_path, {"Test": ["CMD", "curl", "-f", "http://localhost/"]})
+    pod = make_pod("unchecked", NO_NETWORK + app("one", SERVE, image=image))
+    pod.start()
+    told = pod_box.run(["rkt", "status", "unchecked"], check=True).stdout
+    (line,) = [each for each in told.splitlines() if "HEALTHCHECK of the image" in each]
+    assert "curl" in line
+    assert health(pod_box, "unchecked") == ""
 
 
 def test_health_on_debian_13(make_box: BoxFactory, debian13: str, busybox_aci: str) -> None:

@@ -80,6 +80,7 @@ def _tree(box: Box, directory: str) -> str:
     )
 
 
+@pytest.mark.row("userns/Userns", "run_user_group/AppUserGroup: user namespaces")
 def test_nobody_inside_is_the_same_outside(make_pod: MakePod, users_box: Box) -> None:
     before = _tree(users_box, "/var/lib/rkt/cas/layers")
     look = (

@@ -26,7 +26,7 @@ _APPS = (
     " caps-remove cap-retain cap-remove seccomp oom-score-adj stdin stdout stderr"
     # Ours.
     " stop-signal output pids rlimit block-bandwidth block-iops selinux-context apparmor-profile"
-    " insecure"
+    " insecure no-healthcheck"
 )
 _MADE = (
     f"{_STAGE1} port volume inherit-env set-env set-env-file private-users no-overlay {_PULL}"

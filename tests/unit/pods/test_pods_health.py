@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from rktsd.errors import BadInput
 from rktsd.pods import podfile
+from rktsd.pods.health import of_image
 from rktsd.pods.options import PodOptions
 from rktsd.stage1.types import Health
 
@@ -45,3 +48,50 @@ def test_refused(text: str, message: str) -> None:
     with pytest.raises(BadInput) as caught:
         parsed(text)
     assert str(caught.value).startswith(f"p.toml: {message}")
+
+
+def test_an_app_may_do_without() -> None:
+    pod = 'network = "none"\n[[app]]\nname = "one"\nimage = "a"\nhealth = false\n'
+    found = podfile.parse(pod.encode(), "p.toml", pod="p").options
+    assert (found.apps["one"].health, found.apps["one"].unchecked) == (None, True)
+    assert PodOptions.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("check", "health"),
+    [
+        ({}, None),
+        ({"Test": []}, None),
+        ({"Test": ["NONE"]}, None),
+        ({"Test": ["CMD", "c", "a b"]}, Health(("c", "a b"), 30.0, 30.0, 3, 0.0, "none")),
+        (
+            {"Test": ["CMD-SHELL", "a && b"], "Interval": 0, "Retries": 0},
+            Health(("/bin/sh", "-c", "a && b"), 30.0, 30.0, 3, 0.0, "none"),
+        ),
+        (
+            {
+                "Test": ["CMD", "c"], "Interval": 5 * 10**9, "Timeout": 1500 * 10**6,
+                "Retries": 7, "StartPeriod": 60 * 10**9, "StartInterval": 10**9,
+            },
+            Health(("c",), 5.0, 1.5, 7, 60.0, "none"),
+        ),
+        # Neither busy all the time, nor at it for ever.
+        (
+            {"Test": ["CMD", "c"], "Interval": 1, "Timeout": 2**62},
+            Health(("c",), 1.0, 86400.0, 3, 0.0, "none"),
+        ),
+    ],
+)  # fmt: skip
+def test_the_healthcheck_of_an_image(check: dict[str, object], health: Health | None) -> None:
+    assert of_image(json.dumps(check)) == health
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"Test": "c"}', '{"Test": ["CMD"]}', '{"Test": ["CMD-SHELL", "a", "b"]}',
+     '{"Test": ["RUN", "a"]}', '{"Test": ["CMD", ""]}', '{"Test": ["CMD", "c"], "Retries": -1}',
+     '{"Test": ["CMD", "c"], "Interval": "1s"}', '{"Test": ["CMD", 1]}'],
+)  # fmt: skip
+def test_a_healthcheck_that_makes_no_sense(text: str) -> None:
+    with pytest.raises(BadInput):
+        of_image(text)
