@@ -78,7 +78,7 @@ _STAGE1 = (
     _value("stage1-from-dir", "FILE", "the same by the file name"),
     _refused("stage1-hash", f"--stage1-hash {NOT_DONE}: no hash tells a flavor; use --stage1-name"),
 )
-_INTERACTIVE = _refused("interactive", f"--interactive {NOT_DONE}", kind=BOOL)
+_INTERACTIVE = Flag("interactive", help="give the app our terminal, or our standard input")
 
 # What may be said when a pod is started.
 _START = (

@@ -24,7 +24,7 @@ _BEFORE = "before the images --name is that of the pod"
 
 def run(context: Context, parsed: Parsed) -> int:
     """Prepare a pod and run it."""
-    require_systemd()
+    _check_flags(parsed)
     uuid = directories.new_uuid()
     # First, as rkt does: whoever wants the UUID in a file wants no pod without it.
     _save_uuid(parsed, uuid)
@@ -91,21 +91,33 @@ def prepare(context: Context, parsed: Parsed) -> int:
 
 def run_prepared(context: Context, parsed: Parsed) -> int:
     """Run a pod that ``prepare`` made, with what the flags say of its network."""
-    require_systemd()
+    _check_flags(parsed)
     place = query.find(context.paths, one_pod(parsed))
     if place.stage != directories.PREPARED:
         raise BadInput(f'pod "{place.uuid}" is not prepared')
+    _check_interactive(parsed, len(query.status(place, query.Live()).apps))
     _change_options(context, parsed, place.directory)
     if parsed.values.on("rm"):
         write(f"{place.directory}/{kept.REMOVE}", "")
     return _carry_out(context, parsed, place.uuid, place.pod)
 
 
+def _check_interactive(parsed: Parsed, apps: int) -> None:
+    if parsed.values.on("interactive") and apps != 1:
+        raise UsageError(f"--interactive is for pods of one app, and this one has {apps}")
+
+
+def _check_flags(parsed: Parsed) -> None:
+    require_systemd()
+    if parsed.values.on("interactive") and parsed.values.on("detach"):
+        raise UsageError("--interactive and --detach contradict each other")
+
+
 def _carry_out(context: Context, parsed: Parsed, uuid: str, pod: str) -> int:
     """Run a prepared pod in the foreground, or start it."""
     if not parsed.values.on("detach"):
         with _held(context, uuid):
-            return _run(context, uuid, pod)
+            return _run(context, uuid, pod, interactive=parsed.values.on("interactive"))
     from rktsd.pods.run import start
 
     start(pod, context.paths)
@@ -117,6 +129,7 @@ def _prepare(context: Context, parsed: Parsed, uuid: str) -> None:
     name = _name(parsed)
     with Store.open(context.paths.store, create=True) as store:
         spec = compose.spec(context, parsed, store)
+        _check_interactive(parsed, len(spec.manifest.apps))
         unapplied = prepared.prepare(
             spec,
             context.paths,
@@ -161,10 +174,12 @@ def _change_options(context: Context, parsed: Parsed, directory: str) -> None:
         write_atomic(f"{directory}/options", dumps(options.to_json()), mode=0o640)
 
 
-def _run(context: Context, uuid: str, pod: str) -> int:
-    from rktsd.pods.run import run as run_pod
-
+def _run(context: Context, uuid: str, pod: str, *, interactive: bool) -> int:
     sys.stdout.flush()
+    if interactive:
+        from rktsd.pods.interactive import run as run_pod
+    else:
+        from rktsd.pods.run import run as run_pod
     return run_pod(uuid, context.paths, pod=pod, write=_write)
 
 

@@ -40,7 +40,7 @@ from rktsd.pods.volumekinds import NAMED
 from rktsd.stage1 import carriedout
 from rktsd.stage1.mounts import app_mounts
 from rktsd.stage1.plan import plan
-from rktsd.stage1.types import AppFacts, Machine, Placeholder, PodFacts, PodPlan, VolumeFacts
+from rktsd.stage1.types import AppFacts, Input, Machine, Placeholder, PodFacts, PodPlan, VolumeFacts
 from rktsd.store.executables import find_executable
 from rktsd.store.rootview import RootView
 from rktsd.store.users import lookup_user
@@ -73,7 +73,14 @@ class Compiled(TypedDict):
 
 
 def compile_pod(
-    spec: PodSpec, *, pod: str, uuid: str, directory: str, paths: Paths, dry: bool = False
+    spec: PodSpec,
+    *,
+    pod: str,
+    uuid: str,
+    directory: str,
+    paths: Paths,
+    dry: bool = False,
+    input: Input | None = None,
 ) -> Compiled:
     """Look up what the plan has to be told, and plan. With ``dry`` nothing is recorded.
 
@@ -120,6 +127,8 @@ def compile_pod(
     )
     apps = [_app_facts(spec, runtime, paths, machine) for runtime in spec.manifest.apps]
     apps = [_with_placeholders(spec, app, directory) for app in apps]
+    if input is not None:
+        apps = [replace(app, input=input) for app in apps]
     if named:
         files["name"] = f"{pod}\n"
     planned = plan(facts, apps)

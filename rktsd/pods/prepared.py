@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rktsd.errors import BadInput, NotFound
 from rktsd.host.files import locked
 from rktsd.paths import Paths
-from rktsd.pods import directories, kept, runs
+from rktsd.pods import directories, interactive, kept, runs
 from rktsd.pods import spec as specs
 from rktsd.pods.compile import Compiled, compile_pod
 from rktsd.pods.query import Place
@@ -82,7 +82,10 @@ def compile_prepared(uuid: str, paths: Paths, *, pod: str = "") -> Compiled:
         with locked(paths.store, shared=True), locked(directory):
             spec = specs.load(directory)
             runs.check_layers(paths, sorted(spec.layers()), pod=uuid)
-            compiled = compile_pod(spec, pod=pod, uuid=uuid, directory=target, paths=paths)
+            given, spec = interactive.offered(paths, pod, spec)
+            compiled = compile_pod(
+                spec, pod=pod, uuid=uuid, directory=target, paths=paths, input=given
+            )
             runs.check(paths, compiled)
             runs.announce(compiled)
             if stage == directories.PREPARED:

@@ -63,7 +63,7 @@ class Interrupts:
 
 
 @contextlib.contextmanager
-def _caught(interrupts: Interrupts) -> Iterator[None]:
+def caught(interrupts: Interrupts) -> Iterator[None]:
     import signal
 
     before = [signal.signal(number, interrupts.interrupt) for number in _SIGNALS]
@@ -110,19 +110,28 @@ def start(pod: str, paths: Paths, *, again: bool = False) -> None:
         raise SystemdError(_reason(unit, since))
 
 
-def run(uuid: str, paths: Paths, *, pod: str, write: Callable[[bytes], bool]) -> int:
+def run(
+    uuid: str,
+    paths: Paths,
+    *,
+    pod: str,
+    write: Callable[[bytes], bool],
+    interrupts: Interrupts | None = None,
+) -> int:
     """Start the prepared pod ``uuid`` and wait for its end. Returns the exit status of its app.
 
     ``pod`` is what systemd knows it by. With several apps it is that of the one that failed first
     (rkt). ``write`` gets what the apps print; when it says False, nobody reads any more and the pod
     is stopped, as at SIGINT, SIGTERM and SIGHUP; the second such signal kills. A pod that a signal
     stopped before it was started has the status of that signal. Raises SystemdError with the reason
-    when the pod did not start, and StoreError when nobody can tell how an app ended.
+    when the pod did not start, and StoreError when nobody can tell how an app ended. With
+    ``interrupts`` of its own the caller catches signals, as it must where this is another thread.
     """
     unit = pod_unit(pod)
     since = time.time()
     keep_directories(paths, pod)
-    interrupts = Interrupts()
+    catching = contextlib.nullcontext() if interrupts else None
+    interrupts = interrupts or Interrupts()
 
     def show(data: bytes) -> None:
         if not write(data):
@@ -130,7 +139,7 @@ def run(uuid: str, paths: Paths, *, pod: str, write: Callable[[bytes], bool]) ->
 
     matches = [f"RKT_POD_UUID={uuid}", "_TRANSPORT=stdout"]
     with (
-        _caught(interrupts),
+        catching or caught(interrupts),
         Follower(matches, show) as follower,
         Bus(hold_back=_SIGNALS) as bus,
     ):

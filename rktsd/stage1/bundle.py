@@ -235,7 +235,7 @@ def run_script(
         "--quiet",
         "--keep-unit",
         f"--register={'yes' if pod.register else 'no'}",
-        f"--console={'read-only' if facts.terminal else 'pipe'}",
+        f"--console={_console(facts)}",
         f"--kill-signal={_signal(facts.stop_signal)}",
         "--link-journal=no",
         "--resolv-conf=off",
@@ -279,12 +279,28 @@ def script(
     """A script that becomes ``command`` when all is done that has to be before."""
     # An app that is restarted has not ended any more.
     status = shlex.quote(f"{pod.directory}/status/{facts.runtime.name}")
-    first = "unset NOTIFY_SOCKET\n" if handler else f"[ ! -e {status} ] || rm -f {status}\n"
+    first = f"[ ! -e {status} ] || rm -f {status}\n{_input_line(facts)}"
+    if handler:
+        first = "unset NOTIFY_SOCKET\n"
     return (
         f"#!/bin/sh\n{users.script_lines(pod, facts.runtime.name)}{_ipc_script(pod)}{first}"
         f"{_credential_lines(facts, bundle, pod.users or 0)}"
         f"{variables}exec {shlex.join(command)}\n"
     )
+
+
+def _console(facts: AppFacts) -> str:
+    if facts.input is not None:
+        return "interactive" if facts.input.terminal else "pipe"
+    return "read-only" if facts.terminal else "pipe"
+
+
+def _input_line(facts: AppFacts) -> str:
+    """Take what the app reads from. A terminal becomes that of our session by being opened."""
+    if facts.input is None:
+        return ""
+    path = shlex.quote(facts.input.path)
+    return f"exec <>{path} >&0 2>&0\n" if facts.input.terminal else f"exec <{path}\n"
 
 
 def _signal(number: int) -> str:

@@ -82,6 +82,15 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """What an app reads from, where that is not nothing: a terminal, also for all that it prints,
+    or a FIFO; ``path`` of either on the host."""
+
+    path: str
+    terminal: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AppFacts:
     """One app with everything about its image that had to be looked up.
 
@@ -117,6 +126,7 @@ class AppFacts:
     handlers: tuple[Handler, ...] = ()
     stop_signal: int = SIGTERM
     terminal: bool = False
+    input: Input | None = None
     inaccessible: tuple[str, ...] = ()
 
 

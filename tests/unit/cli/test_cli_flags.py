@@ -109,12 +109,11 @@ RKT_GLOBAL = (
 
 REFUSED = {
     "run": {
-        "interactive", "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
+        "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
     },
     "prepare": {
         "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
     },
-    "run-prepared": {"interactive"},
 }  # fmt: skip
 
 EVERY = [(name, flag) for name, command in COMMANDS.items() for flag in command.flags]
