@@ -94,7 +94,6 @@ def test_short_flags(line: str, follow: bool, lines: str | None) -> None:
         ("run", "one -- a --- -- b", "only one set of app arguments allowed per image"),
         ("fetch", "one -- a", "app arguments unsupported"),
         ("run", "one --user=1 --user=2", "--user specified multiple times for the same image"),
-        ("run", "--interactive one", "--interactive is not done by this version"),
         (
             "run",
             "--stage1-hash=sha512-x one",
