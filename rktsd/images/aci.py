@@ -103,7 +103,10 @@ def fetch_name(reference: Reference, job: Job) -> ImageRecord:
         failures: list[FetchError | MissingSignature] = []
         for endpoint in _endpoints(job, client, wish):
             try:
-                return _download(job, client, endpoint, wish).record
+                record = _download(job, client, endpoint, wish).record
+                if wish.labels.keys() <= {"os", "arch"}:
+                    job.store.note_latest(record, wish.labels)
+                return record
             except (FetchError, MissingSignature) as error:
                 failures.append(error)
     if len(failures) == 1:

@@ -93,6 +93,16 @@ class Index:
             )
             connection.execute("COMMIT")
 
+    def lead(self, source: str, image_id: str) -> None:
+        """Have ``source`` lead to an image that is stored; one that is gone is no error."""
+        with self._connect() as connection:
+            self._begin(connection)
+            connection.execute(
+                "INSERT OR REPLACE INTO sources SELECT ?, id FROM images WHERE id = ?",
+                (source, image_id),
+            )
+            connection.execute("COMMIT")
+
     def delete(self, image_id: str) -> bool:
         """Forget an image; whether it was there."""
         with self._connect() as connection:

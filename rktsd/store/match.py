@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rktsd.appc.types import NameValue
 from rktsd.errors import BadInput, NotFound
@@ -40,18 +40,28 @@ def by_id(index: Index, reference: str) -> ImageRecord:
 
 
 def by_name(index: Index, reference: str) -> ImageRecord:
-    """The newest image of that name with the labels of ``NAME[:VERSION][,LABEL=VALUE...]``.
+    """The image of that name with the labels of ``NAME[:VERSION][,LABEL=VALUE...]``.
 
-    Labels os and arch that the reference leaves open must be this machine's where the image has
-    them. Raises NotFound, or BadInput for a malformed name.
+    Of several it is the one that was fetched last without a version, where none is asked for
+    (rkt's ``latest``), or else the newest. Labels os and arch that the reference leaves open must
+    be this machine's where the image has them. Raises NotFound, or BadInput for a malformed name.
     """
     from rktsd.appc.names import parse_image_name
 
     wanted = parse_image_name(reference)
-    for record in index.by_name(wanted.name):
-        if matches(record.labels, wanted.labels):
-            return record
-    raise NotFound(f'image "{reference}" is not in the store')
+    found = [each for each in index.by_name(wanted.name) if matches(each.labels, wanted.labels)]
+    if not found:
+        raise NotFound(f'image "{reference}" is not in the store')
+    if len(found) > 1 and wanted.label("version") is None:
+        asked = {label.name: label.value for label in wanted.labels}
+        found = [x for x in index.by_source(latest(wanted.name, asked)) if x in found] or found
+    return found[0]
+
+
+def latest(name: str, labels: Mapping[str, str]) -> str:
+    """What the index calls the origin of an image that was fetched without a version."""
+    asked = {**host_labels(), **labels}
+    return f"latest:{name},os={asked['os']},arch={asked['arch']}"
 
 
 def matches(labels: Sequence[NameValue], wanted: Sequence[NameValue]) -> bool:

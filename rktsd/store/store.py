@@ -427,6 +427,17 @@ class Store:
         found = self._index().by_source(source)
         return self._with_use(found[0]) if found else None
 
+    def note_latest(self, record: ImageRecord, labels: Mapping[str, str]) -> None:
+        """It came for its name with ``labels`` and without a version (rkt's ``latest``).
+
+        Does nothing for who may only add: what a name leads to goes on leading there.
+        """
+        from rktsd.store import match
+
+        source, index = match.latest(record.name, labels), self._index()
+        if not self._additive and [each.id for each in index.by_source(source)] != [record.id]:
+            index.lead(source, record.id)
+
     def layer_sizes(self) -> dict[str, int]:
         """The bytes of content of every layer by its name, as far as that is on record."""
         return self._index().layer_sizes()

@@ -12,7 +12,7 @@ from rktsd.errors import BadInput, FetchError, NotFound, RktError, TrustError
 from rktsd.images.keystore import add_key
 from rktsd.images.trust import Key
 from tests.images.world import World, discovery_site
-from tests.material.images import architecture
+from tests.material.images import architecture, image_manifest
 from tests.material.servers import Answer, Request
 
 VERSIONED = f"example.com/app-1.0.0-linux-{architecture()}"
@@ -316,6 +316,44 @@ def test_by_name(world: World) -> None:
         assert world.fetch("example.com/app:1.0.0,os=linux").id == record.id
         assert len(site.requests) == len(asked)
     assert "using image from local store for image name example.com/app" in world.said
+
+
+def test_a_name_without_a_version_goes_on_meaning_the_latest(world: World) -> None:
+    """rkt: the image that came without a version comes before others that came later."""
+    arch = architecture()
+    content: dict[str, Any] = {}
+    found = {}
+    for version in ("1.0.0", "2.0.0", "3.0.0"):
+        path = world.aci(
+            labels=image_manifest("x", version=version)["labels"], files={"version": version}
+        )
+        place = f"/images/example.com/app-{version}-linux-{arch}.aci"
+        content |= discovery_site({}) | {place: Path(path).read_bytes()}
+        found[version] = content[place]
+    latest = f"/images/example.com/app-latest-linux-{arch}.aci"
+    content[latest] = found["2.0.0"]
+
+    def meant(reference: str = "example.com/app") -> str | None:
+        return world.store.find(reference).label("version")
+
+    with world.site(content):
+        world.fetch("example.com/app:1.0.0", insecure=["image"])
+        assert meant() == "1.0.0"
+        world.fetch("example.com/app", insecure=["image"], pull_policy="update")
+        world.fetch("example.com/app:1.0.0", insecure=["image"], pull_policy="update")
+        assert meant() == "2.0.0"
+        world.fetch("example.com/app:3.0.0", insecure=["image"])
+        assert meant() == "2.0.0"
+        assert (meant("example.com/app:3.0.0"), meant("example.com/app,os=linux")) == (
+            "3.0.0",
+            "2.0.0",
+        )
+        content[latest] = found["3.0.0"]
+    with world.site(content):
+        world.fetch("example.com/app", insecure=["image"], pull_policy="update")
+        assert meant() == "3.0.0"
+    world.store.remove(world.store.find("example.com/app").id)
+    assert meant() in ("1.0.0", "2.0.0")
 
 
 @pytest.mark.row("fetch/DifferentDiscoveryLabels")

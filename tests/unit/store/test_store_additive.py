@@ -22,9 +22,12 @@ def test_an_additive_store_changes_nothing_that_is_there(tmp_path: Path, store: 
         assert again == replace(first, last_used=again.last_used)
         older = adding.import_aci(made[1], source="s", verified_by="insecure")
         newer = adding.import_aci(made[2], source="new", verified_by="insecure")
+        adding.note_latest(newer, {})
     assert os.stat(store.blob_path(first.blobs[0])).st_ino == blob
     assert store.find(first.name).id == first.id
     assert len({first.id, older.id, newer.id}) == 3
+    store.note_latest(newer, {})
+    assert store.find(first.name).id == newer.id
     sources = {name: store.find_source(name) for name in ("s", "other", "new")}
     assert {name: found and found.id for name, found in sources.items()} == {
         "s": first.id,
