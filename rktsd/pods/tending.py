@@ -43,7 +43,8 @@ def release_earlier(paths: Paths, directory: str | None = None) -> list[RktError
 def repair(paths: Paths, *, say: Callable[[str], None]) -> list[RktError]:
     """Put right what can be, in the networks of running pods and of those that are gone.
 
-    ``say`` hears what was found in those of running pods. Returns what went wrong.
+    ``say`` hears what was found in those of running pods, and of a bad file in net.d. Returns what
+    went wrong.
     """
     from rktsd.net import config
     from rktsd.net.orphans import remove_orphans
@@ -52,7 +53,8 @@ def repair(paths: Paths, *, say: Callable[[str], None]) -> list[RktError]:
     try:
         settings, known = config.settings(paths), [each.name for each in config.known(paths)]
     except RktError as error:
-        problems.append(error)
+        # What can be done without that file is done; who starts a pod will hear of it as well.
+        say(str(error))
         settings, known = config.Settings(), []
     problems += remove_orphans(paths.run, ids=lambda: runs.held(paths), networks=known)
     problems += _tend(paths, forward=settings.forward, say=say)
