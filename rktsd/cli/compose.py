@@ -23,7 +23,7 @@ from rktsd.cli.progress import Talk, talk
 from rktsd.errors import BadInput, UsageError
 from rktsd.host.files import read_limited
 from rktsd.images.fetch import fetch
-from rktsd.pods.options import IPC, AppOptions, PodOptions, app_options_at
+from rktsd.pods.options import IPC, PID, AppOptions, PodOptions, app_options_at
 from rktsd.pods.overrides import AppOverrides, overrides_at
 from rktsd.pods.resolve import resolve
 from rktsd.pods.spec import PodSpec
@@ -93,12 +93,14 @@ def pod_options(values: Values, usual: PodOptions) -> PodOptions:
     ):
         if flag in values:
             changes[member] = values.on(flag)
-    if values.last("ipc") not in (None, *IPC):
-        raise UsageError(f'--ipc: "{values.last("ipc")}" is not {", ".join(IPC)}')
+    for flag, words in (("ipc", IPC), ("pid", PID)):
+        if values.last(flag) not in (None, *words):
+            raise UsageError(f'--{flag}: "{values.last(flag)}" is not {", ".join(words)}')
     for flag, member in (
         ("dns-domain", "dns_domain"),
         ("hostname", "hostname"),
         ("ipc", "ipc"),
+        ("pid", "pid"),
     ):
         if flag in values:
             changes[member] = values.last(flag)

@@ -98,6 +98,7 @@ _START = (
     _value("hostname", "NAME", "host name of the pod (rkt-UUID)"),
     _value("ipc", "auto|private|parent", "IPC of the apps: their own in common, or the host's"),
     Flag("mds-register", help="tell the metadata service of the pod, and the apps where it is"),
+    _value("pid", "private|shared", "processes of the apps: each its own, or all in common"),
     _INTERACTIVE,
 )
 

@@ -123,6 +123,7 @@ def compile_pod(
         strict=spec.options.strict,
         shm_size=spec.options.shm_size,
         flavor=flavor,
+        pid=spec.options.pid,
         users=_users(spec, pod, paths, dry=dry),
     )
     apps = [_app_facts(spec, runtime, paths, machine) for runtime in spec.manifest.apps]

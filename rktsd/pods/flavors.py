@@ -35,6 +35,8 @@ def _contradictions(options: PodOptions) -> Iterator[tuple[str, str]]:
         yield "hostname", "apps have the name of the host"
     if options.private_users:
         yield "private-users", "apps have the users of the host"
+    if options.pid == "shared":
+        yield "pid", "apps see all processes of the host"
     if options.register:
         yield "register", "there is no machine that could be registered"
     if options.shm_size is not None and options.ipc != "private":

@@ -22,6 +22,7 @@ PULL_POLICIES = ("new", "update", "never")
 OUTPUTS = ("log", "tty")
 ON_APP_FAILURE = ("stop", "continue")
 IPC = ("auto", "private", "parent")
+PID = ("private", "shared")
 INSECURE = (
     "image", "tls", "http", "pubkey", "ondisk", "capabilities", "paths", "seccomp",
     "all-fetch", "all-run", "all",
@@ -123,6 +124,7 @@ class PodOptions:
     stage1: str | None = None
     private_users: bool = False
     metadata: bool = False
+    pid: str = "private"
 
     def to_json(self) -> dict[str, object]:
         """A JSON object of what is set, for ``from_json``."""
@@ -147,6 +149,7 @@ class PodOptions:
                 "volumes": {name: volume.to_json() for name, volume in self.volumes.items()},
                 "follow-links": self.follow_links or None,
                 "ipc": None if self.ipc == "auto" else self.ipc,
+                "pid": None if self.pid == "private" else self.pid,
                 "register": self.register or None,
                 "stage1": self.stage1,
                 "private-users": self.private_users or None,
@@ -226,6 +229,7 @@ def pod_options_at(
         volumes=volumes,
         follow_links=place.get("follow-links").boolean(),
         ipc=ipc.one_of(*IPC) if ipc.given else "auto",
+        pid=place.get("pid").one_of(*PID) if place.get("pid").given else "private",
         register=place.get("register").boolean(),
         stage1=_optional(place.get("stage1"), lambda each: each.one_of(*FLAVORS)),
         private_users=place.get("private-users").boolean(),

@@ -45,7 +45,7 @@ _POD_KEYS = (
     "dns-domain", "hosts", "on-app-failure", "pull-policy", "insecure", "strict", "memory", "cpu",
     "cpu-shares", "pids", "block-bandwidth", "block-iops", "network-bandwidth", "sysctl",
     "selinux-context", "apparmor-profile", "systemd", "volume", "port", "app", "follow-links",
-    "ipc", "register", "shm-size", "stage1", "private-users", "metadata",
+    "ipc", "register", "shm-size", "stage1", "private-users", "pid", "metadata",
 )  # fmt: skip
 _VOLUME_KEYS = ("name", "kind", "source", "read-only", "recursive", "mode", "uid", "gid", "size")
 _PUBLISHED_KEYS = ("name", "host-port", "host-ip")

@@ -44,7 +44,8 @@ def first_process(bus: Bus, pod: str, app: str) -> int:
     if main and _has_root_of_its_own(main):
         return main
     for pid in _children(main) if main else ():
-        if _number_inside(pid) == 1:
+        # The second where the apps of the pod share their processes.
+        if _number_inside(pid) == 1 or _has_root_of_its_own(pid):
             return pid
     raise UsageError(f'app "{app}" of pod {pod} does not run')
 

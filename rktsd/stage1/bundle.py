@@ -13,7 +13,7 @@ from typing import Any
 from rktsd.appc import isolators, limits
 from rktsd.appc.cursor import shown
 from rktsd.errors import BadInput
-from rktsd.stage1 import launcher, syscalls, users
+from rktsd.stage1 import launcher, processes, syscalls, users
 from rktsd.stage1.mounts import BindMount, hidden
 from rktsd.stage1.overlay import overlay
 from rktsd.stage1.readiness import MANAGER_SOCKET, readiness
@@ -79,10 +79,13 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
     ]
     if pod.shared_memory is None and not pod.ipc_settings:
         namespaces.insert(2, {"type": "ipc"})
+    if pod.pid == processes.SHARED:
+        namespaces.pop(0)
     # Who has private users may not join it: systemd-nspawn is started inside.
     if pod.namespace is not None and pod.users is None:
         namespaces.append({"type": "network", "path": pod.namespace})
     capabilities = kept_capabilities(facts)
+    processes.check(pod, facts, capabilities)
     process: dict[str, Any] = {
         "terminal": False,
         "user": {
@@ -264,6 +267,7 @@ def run_script(
     if readiness(facts).watchdog:
         # systemd-nspawn would answer in the app's place.
         variables = f"unset WATCHDOG_USEC WATCHDOG_PID\n{variables}"
+    command = processes.joining(pod, command)
     return script(pod, facts, bundle, command, variables=f"{links}{variables} ", handler=handler)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rktsd.config.flavors import FLY
 from rktsd.stage1 import bundle, fly
@@ -23,6 +24,9 @@ def app_bundle(
         config = fly.config(pod, facts, directory, binds, handler=handler)
         run = bundle.script(pod, facts, directory, fly.command(directory), handler=handler)
     else:
+        if handler:
+            # What runs before or after the app is not the main process of its unit.
+            pod = replace(pod, pid="private")
         config = bundle.config(pod, facts)
         run = bundle.run_script(pod, facts, directory, binds, handler=handler)
     return {"app": facts.runtime.name, "directory": directory, "config": config, "run": run}

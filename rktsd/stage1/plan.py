@@ -17,7 +17,7 @@ from rktsd import paths
 from rktsd.appc import isolators, limits
 from rktsd.config.flavors import FLY
 from rktsd.errors import BadInput, Unsupported
-from rktsd.stage1 import bundle, fly, health, resources, sysctl, users
+from rktsd.stage1 import bundle, fly, health, processes, resources, sysctl, users
 from rktsd.stage1.flavors import app_bundle
 from rktsd.stage1.handlers import commands, handler_bundles
 from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
@@ -76,7 +76,7 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
     missing = [*_unapplied(pod, apps), *missing]
     if pod.strict and missing:
         raise Unsupported(f"pod {pod.name}: {missing[0]}")
-    units = [_slice(pod)]
+    units = [_slice(pod), *processes.holder(pod)]
     bundles: list[BundlePlan] = []
     fills: dict[str, FillPlan] = {}
     memory: dict[str, str] = {}
@@ -308,6 +308,7 @@ def _app_unit(
             ["network.target", *_units(pod, (*facts.after, *facts.requires), activated)],
         ),
         ("CollectMode", "s", "inactive-or-failed"),
+        *processes.dependencies(pod),
         *readiness(facts).properties(),
         ("KillMode", "s", "mixed"),
         ("Delegate", "b", True),

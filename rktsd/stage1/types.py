@@ -160,7 +160,7 @@ class VolumeFacts:
 class PodFacts:
     """A pod and where it is to run. ``namespace`` is None on the host's network.
 
-    ``flavor`` is one of FLAVORS.
+    ``flavor`` is one of FLAVORS, ``pid`` "private" or "shared".
     ``volumes`` are those that are of more than an appc kind; ``devices`` are the sources of host
     volumes that are device nodes, with what systemd calls them; ``users`` is the first of the
     range of users that the apps have instead of the host's. ``metadata``: the metadata service
@@ -191,6 +191,7 @@ class PodFacts:
     shm_size: int | None = None
     ipc_settings: Mapping[str, str] = field(default_factory=dict)
     flavor: str = NSPAWN
+    pid: str = "private"
     users: int | None = None
 
     @property

@@ -43,6 +43,11 @@ def metadata_socket(pod: str, *, own_network: bool) -> str:
     return f"rkt-metadata@{pod}.socket" if own_network else "rkt-metadata.socket"
 
 
+def holder_unit(pod: str) -> str:
+    """The unit that holds the PID namespace that apps share. No app is called ``_pids``."""
+    return f"rkt-{pod.replace('@', ':')}._pids.service"
+
+
 def ended_unit(pod: str) -> str:
     """The unit that looks, when an app has ended, whether the pod is over."""
     return f"rkt-ended@{pod}.service"

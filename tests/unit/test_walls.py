@@ -26,6 +26,7 @@ PURE = (
     "stage1/bundle.py",
     "stage1/flavors.py",
     "stage1/fly.py",
+    "stage1/processes.py",
     "stage1/mounts.py",
     "stage1/syscalls.py",
     "stage1/health.py",

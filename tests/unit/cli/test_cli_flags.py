@@ -44,10 +44,10 @@ RKT_1_30 = {
     "image fetch": f"signature full {_PULL} platform",
     "run": (
         f"net {_DNS} interactive ipc mds-register uuid-file-save {_MADE} {_APPS} platform"
-        " detach replace rm"
+        " detach replace rm pid"
     ),
     "prepare": f"quiet {_MADE} {_APPS} platform replace uuid-file-save",
-    "run-prepared": f"net {_DNS} interactive ipc mds-register detach rm uuid-file",
+    "run-prepared": f"net {_DNS} interactive ipc mds-register detach rm uuid-file pid",
     "list": "full no-legend format",
     "status": "wait wait-ready format uuid-file",
     "stop": "force signal timeout uuid-file",

@@ -475,6 +475,12 @@ def _carried_out() -> PodPlan:
     return plan(_pod(apps), apps)
 
 
+def _shared_processes() -> PodPlan:
+    handler = Handler("pre-start", "/bin/sh", ("sh", "-c", "true"))
+    apps = [_facts(handlers=(handler,), systemd={"Requires": "a.service"}), _facts("php")]
+    return plan(_pod(apps, pid="shared"), apps)
+
+
 def _poor_machine() -> PodPlan:
     values = {
         **LIMITS,
@@ -503,6 +509,7 @@ CASES = {
     "metadata-on-the-host": _metadata_on_the_host,
     "host-network": _host_network,
     "carried-out": _carried_out,
+    "shared-processes": _shared_processes,
     "fly": _fly,
     "fly-with-everything": _fly_with_everything,
     "odd-data-directory": _odd_data_directory,

@@ -1,0 +1,153 @@
+"""One PID namespace for all apps of a pod: a process that holds it, and apps that join it.
+
+Whoever joins has to be a new process, so what was started becomes the parent for a moment: it makes
+the new one a child of systemd, tells systemd that this is the main process of the unit, and ends.
+Nothing of it stays.
+"""
+
+import array
+import ctypes
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+_CLONE_NEWNS, _CLONE_NEWPID = 0x00020000, 0x20000000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x4000, 1 << 19
+_NAMESPACE, _EXEC = 226, 203
+_PATIENCE = 30_000
+# Whoever is process 1 of a namespace gets its orphans, and need not look after those it ignores.
+_HOLDER = ("/usr/bin/env", "--ignore-signal=CHLD", "/usr/bin/sleep", "infinity")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _unshared() -> None:
+    _check(_libc.unshare(_CLONE_NEWPID), "cannot make a PID namespace")
+
+
+def _joined(namespace: int) -> None:
+    _check(_libc.setns(namespace, _CLONE_NEWPID), "cannot join the PID namespace")
+
+
+def _namespace(place: str, unit: str) -> int:
+    """The PID namespace of the holder that left its number at ``place``, as a descriptor."""
+    with open(place) as file:
+        pid = int(file.read())
+    namespace = os.open(f"/proc/{pid}/ns/pid_for_children", os.O_RDONLY | os.O_CLOEXEC)
+    with open(f"/proc/{pid}/cgroup") as file:
+        if not any(line.rstrip("\n").endswith(f"/{unit}") for line in file):
+            raise OSError(0, f"process {pid} is not of {unit}")
+    return namespace
+
+
+def _child_of_systemd(prepare: Callable[[], None], become: Callable[[], None]) -> tuple[int, int]:
+    """Begin a process in the namespace that ``prepare`` chooses for children, whose parent is gone.
+
+    Returns its number, and a descriptor that it waits to get a byte from before it does ``become``.
+    """
+    ours, theirs = os.pipe()
+    go, start = os.pipe()
+    between = os.fork()
+    if between == 0:
+        status = _NAMESPACE
+        try:
+            prepare()
+            child = os.fork()
+            if child:
+                os.write(theirs, str(child).encode())
+                os._exit(0)
+            os.close(start)
+            # Without it whoever began it has failed.
+            if os.read(go, 1):
+                become()
+        except OSError as error:
+            _complain(error)
+        finally:
+            os._exit(status)
+    os.close(theirs)
+    os.waitpid(between, 0)
+    number = os.read(ours, 32)
+    os.close(ours)
+    if not number:
+        raise OSError(0, "no process could be begun in the PID namespace")
+    return int(number), start
+
+
+def _tell(message: str) -> None:
+    """Tell systemd, and wait until it has heard (sd_notify_barrier(3))."""
+    address = os.environ["NOTIFY_SOCKET"]
+    ours, theirs = os.pipe()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.connect(f"\0{address[1:]}" if address.startswith("@") else address)
+        channel.sendall(message.encode())
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs]))]
+        channel.sendmsg([b"BARRIER=1"], rights)
+    os.close(theirs)
+    poll = select.poll()
+    poll.register(ours, 0)
+    if not poll.poll(_PATIENCE):
+        raise OSError(0, "systemd does not hear")
+    os.close(ours)
+
+
+def _own_proc() -> None:
+    """A /proc that tells of the namespace, for systemd-nspawn alone."""
+    _check(_libc.unshare(_CLONE_NEWNS), "cannot make a mount namespace")
+    slave = ctypes.c_ulong(_MS_REC | _MS_SLAVE)
+    _check(_libc.mount(None, b"/", None, slave, None), "cannot make mounts private")
+    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    _check(_libc.mount(b"proc", b"/proc", b"proc", flags, None), "cannot mount /proc")
+
+
+def _become(command: Sequence[str]) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    try:
+        os.execv(command[0], list(command))
+    except OSError as error:
+        _complain(error)
+        os._exit(_EXEC)
+
+
+def _complain(error: OSError) -> None:
+    sys.stderr.write(f"processes cannot be shared: {error.strerror or error}\n")
+    sys.stderr.flush()
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """``hold PLACE``: become the first process of a namespace, and leave its number at PLACE.
+
+    ``join PLACE UNIT COMMAND...``: become the command in the namespace that UNIT holds.
+    """
+    verb, place, *rest = arguments
+    status = 0
+    try:
+        if verb == "hold":
+            child, start = _child_of_systemd(_unshared, lambda: _become(_HOLDER))
+            with open(place, "w") as file:
+                file.write(f"{child}\n")
+            _tell(f"MAINPID={child}\nREADY=1")
+        else:
+            unit, *command = rest
+            namespace = _namespace(place, unit)
+
+            def become() -> None:
+                _own_proc()
+                _become(command)
+
+            child, start = _child_of_systemd(lambda: _joined(namespace), become)
+            _tell(f"MAINPID={child}")
+        os.write(start, b"g")
+    except (OSError, ValueError) as error:
+        _complain(error if isinstance(error, OSError) else OSError(0, str(error)))
+        status = _NAMESPACE
+    os._exit(status)
