@@ -170,7 +170,7 @@ def _take_root(place: str, order: dict[str, Any]) -> None:
 
 
 def _confinement(process: dict[str, Any], order: dict[str, Any]) -> dict[str, Any]:
-    """What ``inside.confine`` is told; what the unit has set already stays."""
+    """What ``inside`` is told of it; what the unit has set already stays."""
     with open("/proc/sys/kernel/cap_last_cap") as file:
         last = int(file.read())
     with open("/proc/self/oom_score_adj") as file:
@@ -225,7 +225,9 @@ def main(arguments: Sequence[str]) -> NoReturn:
         _take_root(f"{bundle}/rootfs", order)
         status, what = _CONFINEMENT, "cannot be confined as it should be"
         os.umask(0o022)
-        inside.confine(_confinement(process, order))
+        confinement = _confinement(process, order)
+        inside.allow(confinement)
+        inside.confine(confinement)
         status, what = _DIRECTORY, f"cannot change to the directory {process['cwd']}"
         os.chdir(process["cwd"])
         status, what = _EXEC, f"cannot run {process['args'][0]}"

@@ -83,7 +83,7 @@ def _join(pid: int, pidfd: int) -> None:
         os.setresuid(0, 0, 0)
 
 
-def _allow(order: dict[str, Any]) -> None:
+def allow(order: dict[str, Any]) -> None:
     """What only the host's own users may do."""
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(order["oom_score_adj"]))
@@ -229,7 +229,7 @@ def main(arguments: list[str]) -> NoReturn:
         order = _receive(channel, order_file, pidfd)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if not order["privileged"]:
-            _allow(order)
+            allow(order)
         _prctl(_PR_SET_DUMPABLE, 0)
         _join(order["pid"], pidfd)
         # Taking on other users has the kernel forget it.
