@@ -12,5 +12,4 @@ ABSENT = {
     "app status": "systemctl status rkt-POD.APP.service",
     "app stop": "systemctl stop rkt-POD.APP.service",
     "attach": "rkt logs --follow POD shows what the apps print; they have no standard input",
-    "export": "what an app changed is below /var/lib/rkt/pods/run/UUID/overlay/APP",
 }

@@ -98,6 +98,18 @@ COMMANDS: dict[str, Command] = {
     ),
     "enter": _ENTER,
     "exec": _ENTER._replace(examples=("exec web", "exec --app=redis web redis-cli info")),
+    "export": Command(
+        "podexport",
+        "export",
+        "Write the root that an app left as an image, to a file or into the store",
+        "POD [FILE]",
+        flags.EXPORT,
+        examples=(
+            "export web web.aci",
+            "export --app=nginx --to-store=example.com/mine:2 web",
+        ),
+        root=True,
+    ),
     "fetch": _FETCH,
     "gc": Command(
         "actions",

@@ -252,6 +252,13 @@ KILL = (
 )
 PAUSE = (_SOME_APPS, _UUID_FILE)
 CP = (Flag("archive", help="keep owners, set-user-ID bits, devices and capabilities", short="a"),)
+EXPORT = (
+    _value("app", "APP", "the app; needed where the pod has several"),
+    Flag("overwrite", help="replace what is there"),
+    _value("to-store", "NAME[:VERSION]", "store it as an image of that name, and print its ID"),
+    Flag("full", help="print the whole image ID"),
+    _UUID_FILE,
+)
 DIFF = (
     _value("app", "APP", "the app; needed where the pod has several"),
     _FORMAT,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rktsd.paths import Paths
+    from rktsd.pods.query import Place
+    from rktsd.pods.spec import PodSpec
 
 # What systemd has for containers (https://systemd.io/UIDS-GIDS), in ranges of USER_RANGE.
 FIRST, LAST = 0x80000, 0x6FFF0000
@@ -63,6 +65,11 @@ def recorded(paths: Paths, pod: str) -> int | None:
         return None
     except OSError as error:
         raise StoreError(f"cannot read {paths.users}: {error.strerror}") from error
+
+
+def first_user(paths: Paths, place: Place, spec: PodSpec) -> int:
+    """The number on this machine of the user 0 of a pod. Raises StoreError."""
+    return (recorded(paths, place.pod) or 0) if spec.options.private_users else 0
 
 
 def _own(records: dict[int, list[str]], paths: Paths, pod: str) -> int | None:

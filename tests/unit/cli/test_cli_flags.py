@@ -39,6 +39,7 @@ _MADE = (
 RKT_1_30 = {
     "completion": "",
     "config": "pretty-print",
+    "export": "app overwrite to-store full uuid-file",
     "enter": "app environment privileged tty uuid-file working-dir",
     "fetch": f"signature full {_PULL} platform",
     "image fetch": f"signature full {_PULL} platform",
