@@ -235,7 +235,7 @@ def _times(area: bytes) -> dict[int, int]:
             length, at = int.from_bytes(area[at : at + 4], "big"), at + 4
         elif length >= 192 and at < len(area):
             length, at = ((length - 192) << 8) + area[at] + 192, at + 1
-        if length == 5:
+        if length == 5 and at < len(area):
             found[area[at] & 0x7F] = int.from_bytes(area[at + 1 : at + 5], "big")
         at += max(length, 1)
     return found

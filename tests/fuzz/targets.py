@@ -36,7 +36,7 @@ from rktsd.images.claims import Wanted, check_claim
 from rktsd.images.credentials import from_file
 from rktsd.images.discovery import endpoints, key_urls, parse_page
 from rktsd.images.dockersave import DockerArchive
-from rktsd.images.keystore import dearmor, each_key
+from rktsd.images.keystore import dearmor, each_key, key_end
 from rktsd.images.layout import Layout
 from rktsd.images.platforms import host_platform, parse_platform
 from rktsd.images.references import parse_docker_name, parse_reference
@@ -275,6 +275,7 @@ def run_key(data: bytes) -> None:
     for fingerprint, packets in each_key(dearmor(data, "key"), "key"):
         assert len(fingerprint) == 40
         assert packets
+        assert key_end(packets, "key") >= 0
 
 
 def run_claim(data: bytes) -> None:
