@@ -37,10 +37,12 @@ def test_a_file_is_the_whole_root(cli: Box) -> None:
         "export: output ACI file exists (try --overwrite)\n",
     )
     good(cli, "export", "--overwrite", uuid, "/tmp/out.aci")
+    # Elsewhere: it has the name of the image that others use.
     said = rkt(
-        cli, "--insecure-options=image", "run", "--net=none", "/tmp/out.aci", "--",
-        "-c", "cat /made; ls /etc/passwd; stat -c %a /made",
+        cli, "--dir=/var/tmp/exported", "--insecure-options=image", "run", "--net=none",
+        "/tmp/out.aci", "--", "-c", "cat /made; ls /etc/passwd; stat -c %a /made",
     )  # fmt: skip
+    cli.shell("rm -rf /var/tmp/exported /tmp/out.aci")
     assert said.stdout.splitlines()[0] == "made"
     assert said.stdout.splitlines()[-1] == "4755"
 
