@@ -25,6 +25,7 @@ _OF_APP = ("exec", "user", "group", "supplementary-gids", "working-directory", "
 def build(context: Context, parsed: Parsed) -> int:
     """Write the ACI of a root to a file."""
     from rktsd.images.build import build as build_image
+    from rktsd.images.fetch import limits_of
 
     if len(parsed.arguments) < 2:
         raise UsageError(
@@ -41,6 +42,7 @@ def build(context: Context, parsed: Parsed) -> int:
         manifest,
         os.path.abspath(target),
         packing=_packing(values),
+        limits=limits_of(context.paths),
         compression=values.last("compression") or "gzip",
         sign=key is not None or values.on("sign"),
         key=key,

@@ -13,26 +13,30 @@ from rktsd.images import acceptance
 from rktsd.images.fetch import Job
 from rktsd.store.compression import compressed
 from rktsd.store.pack import Packing, pack_archive, pack_directory
-from rktsd.store.records import ImageRecord
+from rktsd.store.records import ImageRecord, Limits
 
 IMPORTED = "import"
 _KEPT = ("HOME", "GNUPGHOME", "GPG_TTY", "TERM", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY",
          "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "PINENTRY_USER_DATA")  # fmt: skip
 
 
-def pieces(source: str, manifest: bytes, packing: Packing, *, scratch: str) -> Iterator[bytes]:
+def pieces(
+    source: str, manifest: bytes, packing: Packing, *, scratch: str, limits: Limits
+) -> Iterator[bytes]:
     """The uncompressed ACI of the root ``source``: a directory, a tar archive, or "-" for one in
     standard input.
 
-    ``scratch`` is a directory for what has to be kept meanwhile. Raises NotFound, BadInput,
-    Unsupported, StoreError.
+    ``scratch`` is a directory for what has to be kept meanwhile, ``limits`` are for archives.
+    Raises NotFound, BadInput, Unsupported, StoreError.
     """
     if os.path.isdir(source):
         yield from pack_directory(source, manifest, packing)
         return
     label = "standard input" if source == "-" else source
     with _opened(source) as descriptor, tempfile.TemporaryFile(dir=scratch) as spool:
-        yield from pack_archive(descriptor, label, manifest, packing, spool=spool.fileno())
+        yield from pack_archive(
+            descriptor, label, manifest, packing, spool=spool.fileno(), limits=limits
+        )
 
 
 @contextlib.contextmanager
@@ -59,6 +63,7 @@ def build(
     target: str,
     *,
     packing: Packing,
+    limits: Limits,
     compression: str = "gzip",
     sign: bool = False,
     key: str | None = None,
@@ -79,7 +84,7 @@ def build(
     try:
         with arriving(target, replace=replace) as file:
             for piece in compressed(
-                pieces(source, manifest, packing, scratch=directory), compression
+                pieces(source, manifest, packing, scratch=directory, limits=limits), compression
             ):
                 file.write(piece)
             file.flush()
@@ -122,7 +127,7 @@ def import_root(source: str, manifest: bytes, job: Job, *, packing: Packing) -> 
         directory = os.path.dirname(place)
         try:
             with open(place, "xb") as file:
-                made = pieces(source, manifest, packing, scratch=directory)
+                made = pieces(source, manifest, packing, scratch=directory, limits=job.limits())
                 for piece in compressed(made, "gzip"):
                     file.write(piece)
                 os.fsync(file.fileno())

@@ -79,19 +79,26 @@ class Job:
         return read_settings(self.paths.config_dirs())
 
     def limits(self) -> Limits:
-        """What rktsd.toml lets an archive unpack to. Raises BadInput."""
-        found = self.settings()
-        return Limits(
-            size=found.maximum_unpacked,
-            entries=found.maximum_entries,
-            expansion=found.maximum_expansion,
-        )
+        """As ``limits_of``."""
+        return limits_of(self.paths)
 
     def client(self) -> "AbstractContextManager[Client]":
         """Connections for this fetch."""
         from rktsd.images.http import Client
 
         return Client(self.paths, insecure=self.options.insecure, report=self.report)
+
+
+def limits_of(paths: Paths) -> Limits:
+    """What rktsd.toml lets an archive unpack to. Raises BadInput."""
+    from rktsd.config.settings import read_settings
+
+    found = read_settings(paths.config_dirs())
+    return Limits(
+        size=found.maximum_unpacked,
+        entries=found.maximum_entries,
+        expansion=found.maximum_expansion,
+    )
 
 
 def fetch(

@@ -7,13 +7,14 @@ sorted, owners are numbers, what a root does not have of its own is left out.
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.store import tar
 from rktsd.store.compression import open_stream
 from rktsd.store.merge import may_carry, order, walk
+from rktsd.store.records import Limits
 from rktsd.store.tarwriter import (
     END,
     read_exactly,
@@ -23,6 +24,7 @@ from rktsd.store.tarwriter import (
     tar_time,
     tar_tree,
 )
+from rktsd.store.unpacker import bound, bounded
 
 if TYPE_CHECKING:
     import tarfile
@@ -81,15 +83,22 @@ class _Node:
 
 
 def pack_archive(
-    descriptor: int, label: str, manifest: bytes, packing: Packing, *, spool: int
+    descriptor: int,
+    label: str,
+    manifest: bytes,
+    packing: Packing,
+    *,
+    spool: int,
+    limits: Limits,
 ) -> Iterator[bytes]:
     """An uncompressed ACI with the tree that the tar archive in ``descriptor`` makes.
 
-    The archive may be compressed. Its contents are kept in the empty file ``spool`` meanwhile, so
-    that members can be sorted. Raises BadInput, Unsupported, StoreError.
+    The archive may be compressed, and has to stay within ``limits``. Its contents are kept in the
+    empty file ``spool`` meanwhile, so that members can be sorted. Raises BadInput, Unsupported,
+    StoreError.
     """
     try:
-        nodes = _read_nodes(tar.TarReader(open_stream(descriptor, label), label), spool)
+        nodes = _read_nodes(descriptor, label, spool, asdict(limits))
         _refuse_images(nodes, label)
         _complete(nodes, packing, label)
         yield tar_file("manifest", manifest, mtime=packing.own_time)
@@ -99,11 +108,18 @@ def pack_archive(
     yield END
 
 
-def _read_nodes(reader: tar.TarReader, spool: int) -> dict[str, _Node]:
+def _read_nodes(
+    descriptor: int, label: str, spool: int, limits: dict[str, Any]
+) -> dict[str, _Node]:
     """Files by name; of several of the same name the last one counts, as with tar itself."""
+    status = os.fstat(descriptor)
+    # How much there is in a pipe nobody knows.
+    size = status.st_size if stat.S_ISREG(status.st_mode) else limits["size"]
+    most, error = bound(size, limits, label)
+    reader = tar.TarReader(_counted(open_stream(descriptor, label), most, error), label)
     nodes: dict[str, _Node] = {}
     at = 0
-    while member := reader.next():
+    for member in bounded(reader, limits):
         name = member.name.decode("utf-8", "surrogateescape")
         if member.kind == tar.LINK:
             target = nodes.get(member.target.decode("utf-8", "surrogateescape"))
@@ -120,6 +136,21 @@ def _read_nodes(reader: tar.TarReader, spool: int) -> dict[str, _Node]:
                 at += written
                 view = view[written:]
     return nodes
+
+
+def _counted(read: Callable[[], bytes], most: int, error: BadInput) -> Callable[[], bytes]:
+    """``read``, which raises ``error`` where there are more than ``most`` bytes."""
+    left = most
+
+    def counting() -> bytes:
+        nonlocal left
+        data = read()
+        left -= len(data)
+        if left < 0:
+            raise error
+        return data
+
+    return counting
 
 
 def _refuse_images(nodes: dict[str, _Node], label: str) -> None:

@@ -381,7 +381,7 @@ def _explain(writer: Writer, member: Member, error: OSError) -> RktError:
     return StoreError(f"cannot unpack {writer.reader.label}: {error.strerror}")
 
 
-def _bound(size: int, limits: dict[str, Any], label: str) -> tuple[int, BadInput]:
+def bound(size: int, limits: dict[str, Any], label: str) -> tuple[int, BadInput]:
     """How large the stream of an archive of ``size`` bytes may be, and what to say otherwise."""
     unpacked, expanded = limits["size"], max(_ALWAYS_FINE, size * limits["expansion"])
     if expanded < unpacked:
@@ -408,7 +408,7 @@ def _work(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     times = open(request["times"], "w+b")  # noqa: SIM115  # lives as long as the process
     os.umask(0)
     confine(request["root"])
-    limit, error = _bound(status.st_size, limits, label)
+    limit, error = bound(status.st_size, limits, label)
     update = digest.update if digest else (lambda data: None)
     # Only now: what a thread may do it has from the one that starts it.
     with ahead(stream, update, limit=limit, error=error) as read:

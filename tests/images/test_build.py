@@ -1,6 +1,8 @@
 """``rkt image build`` and ``import``: a plain root becomes an image that rkt's own fetch takes."""
 
 import contextlib
+import gzip
+import io
 import json
 import os
 import subprocess
@@ -13,6 +15,7 @@ import pytest
 
 from rktsd.images.build import build
 from rktsd.store.pack import Packing
+from rktsd.store.records import Limits
 from rktsd.store.verify import differences
 from tests.images.rkt import Said, rkt
 from tests.images.world import World
@@ -273,6 +276,41 @@ def test_hostile_archives_are_refused(world: World, member: str, reason: str) ->
         assert reason in refused(world, "image", "import", archive, "--name=example.com/a")
 
 
+@pytest.mark.parametrize(
+    ("setting", "limit"), [("maximum_unpacked", 1 << 20), ("maximum_entries", 50)]
+)
+@pytest.mark.parametrize("piped", [False, True])
+def test_limits_hold_for_archives_of_roots(
+    world: World, setting: str, limit: int, piped: bool
+) -> None:
+    """While they are read, and not when their contents have filled the disk already."""
+    archive = world.directory / "large.tar.gz"
+    with tarfile.open(archive, "w:gz") as members:
+        for number in range(100):
+            member = tarfile.TarInfo(str(number))
+            member.size = 100_000
+            members.addfile(member, io.BytesIO(bytes(member.size)))
+    world.settings(**{setting: limit})
+    source, stdin = ("-", archive.read_bytes()) if piped else (archive, b"")
+    for command_line in (
+        ("image", "import", source, "--name=example.com/a"),
+        ("image", "build", source, world.directory / "a.aci", "--name=example.com/a"),
+    ):
+        with world.store_unchanged():
+            said = refused(world, *command_line, stdin=stdin)
+        assert f"{setting.replace('_', '-')} in rktsd.toml" in said
+    assert not (world.directory / "a.aci").exists()
+
+
+def test_a_root_that_grows_too_much(world: World) -> None:
+    archive = world.directory / "bomb.tar.gz"
+    archive.write_bytes(gzip.compress(bytes(64 << 20)) * 17)
+    world.settings(maximum_expansion=100)
+    with world.store_unchanged():
+        said = refused(world, "image", "import", archive, "--name=example.com/a")
+    assert "maximum-expansion in rktsd.toml" in said
+
+
 def test_truncated_archive_leaves_nothing(world: World) -> None:
     root = make_root(world.directory / "root")
     whole = subprocess.run(["tar", "-cz", "-C", root, "."], capture_output=True, check=True).stdout
@@ -336,7 +374,7 @@ def test_ordinary_user_builds(world: World) -> None:
                 os.setuid(65534)
                 manifest = json.dumps(image_manifest("example.com/a")).encode()
                 packing = Packing(None, (0, 0))
-                build(f"{place}/root", manifest, f"{place}/a.aci", packing=packing)
+                build(f"{place}/root", manifest, f"{place}/a.aci", packing=packing, limits=Limits())
             os._exit(0)
         os.waitpid(child, 0)
         record = world.fetch(f"{place}/a.aci", insecure=["image"])
