@@ -13,7 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from tests.bench import breakdown, leak, pulls, resident
+from tests.bench import breakdown, leak, metadata, pulls, resident
 from tests.bench.lab import BenchError, Lab, open_lab, times
 from tests.bench.report import phase_table, row_table
 from tests.bench.rows import RETURNED, ROWS, Contender, Row
@@ -36,7 +36,8 @@ Results = dict[str, dict[str, dict[str, list[float]]]]
 
 
 def _arguments() -> argparse.Namespace:
-    names = [*(row.name for row in ROWS), _BREAKDOWN, resident.ROW, leak.ROW, *pulls.ROWS]
+    names = [*(row.name for row in ROWS), _BREAKDOWN, resident.ROW, leak.ROW, metadata.ROW]
+    names += pulls.ROWS
     parser = argparse.ArgumentParser(prog="bench", description="Pods beside their peers.")
     parser.add_argument("--rounds", type=int, default=15, metavar="N")
     parser.add_argument("--row", action="append", choices=names, help="only this (repeatable)")
@@ -125,6 +126,10 @@ def _bench_pods(
         if resident.ROW in arguments.row:
             text, memory[resident.ROW] = _rest(lab, min(arguments.rounds, _MOST_LOOKS))
             say(f"\n{text}\n")
+        if metadata.ROW in arguments.row:
+            asked = metadata.measure(lab, arguments.rounds)
+            say(f"\n{metadata.text(asked)}\n")
+            results[metadata.ROW] = {"answers": asked._asdict()}
         if leak.ROW in arguments.row:
             found = leak.measure(lab)
             say(f"\n{leak.text(found)}\n")

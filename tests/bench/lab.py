@@ -62,7 +62,7 @@ def open_lab(deb: str) -> Iterator[Lab]:
         box.push(root, ROOT)
         manifest = images.image_manifest(IMAGE, ["/bin/stamp"])
         box.push(images.write_aci(root, manifest, f"{work}/stamp.aci"), _ACI)
-        for file in ("agent.py", "trace.py", "memory.py"):
+        for file in ("agent.py", "trace.py", "memory.py", "asking.py"):
             box.push(f"{_HERE}/{file}", f"{DIRECTORY}/{file}")
         for pod, apps in PODS.items():
             box.write(f"/etc/rkt/pods/{pod}.toml", pod_file(apps, port=PORTS.get(pod)))

@@ -77,7 +77,7 @@ def test_who_is_asked_can_do_nothing(pod_box: Box, make_pod: MakePod, network: s
     look = (
         f"cd /proc/$(systemctl show --value -p MainPID {unit}.service) || exit;"
         " grep -E '^(Uid|CapPrm|CapBnd|NoNewPrivs|Seccomp):' status;"
-        " tail -n +3 net/dev; find root/run/rkt root/var/lib"
+        " tail -n +3 net/dev; find root/run/rkt root/var/lib root/etc"
     )
     found: list[str] = []
 
@@ -96,6 +96,7 @@ def test_who_is_asked_can_do_nothing(pod_box: Box, make_pod: MakePod, network: s
     files = [each for each in found if each.startswith("root/")]
     place = "host/harmless" if network == "host" else "pods/harmless/registration"
     assert [each for each in files if "neighbour" in each or "/var/" in each] == []
+    assert "root/etc" not in files
     assert f"root/run/rkt/metadata/{place}" in files
 
 
@@ -239,6 +240,8 @@ def test_the_service_on_debian_13(make_box: BoxFactory, debian13: str, busybox_a
         pod = Pod(box, "knows", network + ASKS + app("one", SERVE))
         pod.start()
         assert inside(box, "knows", "wget -q -O - $base/pod/uuid") == pod.last_run()
+        sign = "wget -q -O - --post-data content=x $base/pod/hmac/sign"
+        assert len(inside(box, "knows", sign)) == 88
         pod.stop()
         assert pod.leftovers() == ""
         nothing_is_left(box)

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from tests.bench import breakdown, pulls, resident, scene, trace
+from tests.bench import breakdown, metadata, pulls, resident, scene, trace
 from tests.bench.agent import Answer
 from tests.bench.lab import times
 from tests.bench.report import phase_table, ratios, row_table
@@ -51,6 +51,16 @@ def test_phase_table() -> None:
         "a phase       1.5   1.0",
         "b            20.0  10.0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("slow", "verdict"), [(20, "within 2.0   100 ok"), (21, "within 101.0   100 OVER")]
+)
+def test_answers_that_take_too_long(slow: int, verdict: str) -> None:
+    asked = metadata.Asked([50.0, 40.0, 90.0], [2.0] * (2000 - slow) + [101.0] * slow)
+    lines = metadata.text(asked).splitlines()
+    assert lines[1] == f"median 2.0   99 % {verdict}"
+    assert lines[2] == "first one, which starts it: median 50.0   min 40.0"
 
 
 def test_the_last_of_several_apps_counts() -> None:
