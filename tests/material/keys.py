@@ -3,8 +3,11 @@
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+_ATTEMPTS, _PAUSE = 50, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +103,20 @@ def _agent_ended(home: str) -> Iterator[None]:
 
 
 def _gpg(home: str, *arguments: str, data: str | None = None) -> str:
-    done = subprocess.run(
-        ["gpg", "--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback", *arguments],
-        input=data,
-        stdin=subprocess.DEVNULL if data is None else None,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"gpg {' '.join(arguments)}: {done.stderr}")
-    return done.stdout
+    command = ["gpg", "--homedir", home, "--batch", "--quiet", "--pinentry-mode", "loopback"]
+    for _ in range(_ATTEMPTS):
+        done = subprocess.run(
+            [*command, *arguments],
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            return done.stdout
+        # An agent that was told to end answers for a moment, and then hangs up.
+        if "No agent running" not in done.stderr:
+            break
+        time.sleep(_PAUSE)
+    raise RuntimeError(f"gpg {' '.join(arguments)}: {done.stderr}")
