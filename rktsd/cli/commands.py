@@ -305,6 +305,14 @@ COMMANDS: dict[str, Command] = {
         flags.POD_DIFF,
         examples=("pod diff web",),
     ),
+    "pod init": Command(
+        "beginning",
+        "init",
+        "Write a pod file to begin with",
+        "FILE|POD IMAGE...",
+        flags.POD_INIT,
+        examples=("pod init web example.com/nginx:1.2", "pod init ./web.toml example.com/nginx"),
+    ),
     "pod show": Command(
         "podfiles",
         "show",

@@ -40,7 +40,9 @@ LINES = {
         "mkdir: can't create directory '/x': Invalid cross-device link\n"
     ),
     f"{FETCHED} --dns=8.8.8.8 --dns-search=example.com --dns-opt=debug {B}"
-    " -- -c 'grep -v ^# /etc/resolv.conf'": "search example.com\nnameserver 8.8.8.8\noptions debug\n",
+    " -- -c 'grep -v ^# /etc/resolv.conf'": (
+        "search example.com\nnameserver 8.8.8.8\noptions debug\n"
+    ),
     f"{FETCHED} --hosts-entry=10.0.0.1=db,10.0.0.2=cache {B} -- -c 'grep ^10 /etc/hosts'": (
         "10.0.0.1 db\n10.0.0.2 cache\n"
     ),
