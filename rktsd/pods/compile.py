@@ -23,7 +23,7 @@ from rktsd.net.ports import PortMapping, check_conflicts, shortest, spread
 from rktsd.paths import Paths
 from rktsd.pods.flavors import freedoms, settled
 from rktsd.pods.health import find_health
-from rktsd.pods.launchers import find_launcher
+from rktsd.pods.launchers import default_calls, find_launcher
 from rktsd.pods.machine import this_machine
 from rktsd.pods.options import expand_insecure
 from rktsd.pods.placeholders import placeholders, with_mtab
@@ -227,6 +227,7 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
     )
     insecure = expand_insecure((*spec.options.insecure, *(options.insecure if options else ())))
     table = options.systemd if options else {}
+    fly = spec.options.stage1 == FLY
     launcher, unfiltered, unapplied = find_launcher(
         # Without a filter nothing is to be known of what would have been in it.
         without_seccomp(app.isolators) if "seccomp" in insecure else app.isolators,
@@ -234,12 +235,13 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         architecture=foreign or host_labels()["arch"],
         apparmor="apparmor" in machine.security_modules,
         umask=carriedout.umask(table, f"app {runtime.name}: systemd"),
+        default=() if fly else default_calls(app.isolators, insecure, paths),
         app=runtime.name,
     )
     if unfiltered:
         insecure |= {"seccomp"}
     terminal = _terminal(view, options.output if options else None)
-    if spec.options.stage1 == FLY:
+    if fly:
         insecure |= freedoms(app, launcher)
         if terminal:
             terminal, unapplied = False, (*unapplied, _NO_STREAMS)

@@ -69,7 +69,7 @@ def config(pod: PodFacts, facts: AppFacts) -> dict[str, Any]:
     """config.json. Raises BadInput for what no process can be given."""
     arguments = [facts.executable, *facts.app.exec[1:]]
     if facts.launcher is not None:
-        arguments.insert(0, launcher.PATH)
+        arguments = [launcher.PATH, facts.executable, *arguments]
     variables = environment(facts)
     for text in (*arguments, *variables):
         if "\0" in text:

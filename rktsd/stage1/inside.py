@@ -182,7 +182,7 @@ def _become(order: dict[str, Any]) -> NoReturn:
                 os.stat(candidate)
                 if not os.access(candidate, os.X_OK) or os.path.isdir(candidate):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-                words = [order["launcher"], candidate, *words[1:]]
+                words = [order["launcher"], candidate, *words]
             os.execve(words[0] if order["launcher"] else candidate, words, environment)
         except (FileNotFoundError, NotADirectoryError) as error:
             worst = worst or error

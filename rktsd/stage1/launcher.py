@@ -1,11 +1,11 @@
-"""The program that an app starts through when systemd-nspawn cannot do what it needs. Pure.
+"""The program that an app starts through, for what systemd-nspawn cannot do or is slow at. Pure.
 
 systemd-nspawn's filters answer EPERM alone, and hold while it gives up its own privileges, for
-which it needs calls that an app's filter may forbid. It knows nothing of AppArmor either. So what
-it executes for such an app is a static ELF program of a few hundred bytes, made here: it does the
-last steps and becomes the app. No compiler is needed for it: it is a row of system calls with
-constant arguments, each of which ends the program with status 203 (EXIT_EXEC, systemd.exec(5))
-when it fails.
+which it needs calls that an app's filter may forbid. It compiles them at each start, and keeps the
+memory. It knows nothing of AppArmor either. So what it executes is a static ELF program of a few
+kilobytes, made here: it does the last steps and becomes the app. No compiler is needed for it: it
+is a row of system calls with constant arguments, each of which ends the program with status 203
+(EXIT_EXEC, systemd.exec(5)) when it fails.
 """
 
 import struct
@@ -63,7 +63,7 @@ def program(
     profile: str | None = None,
     umask: int | None = None,
 ) -> bytes:
-    """An ELF program that executes its arguments, the first one being the path.
+    """An ELF program that executes its first argument, the others being the argument vector.
 
     ``filter`` is a BPF program as seccomp(2) takes it, which sets no_new_privs as well. ``profile``
     is the AppArmor profile that the app gets (aa_change_onexec(2)), ``umask`` its umask(2).
@@ -149,11 +149,11 @@ def _x86(numbers: dict[str, int], calls: Sequence[_Call], *, wide: bool) -> byte
     checked = b"\x85\xc0\x79" + bytes([len(give_up)]) + give_up
     code = b"".join(call(name, arguments) + checked for name, arguments in calls)
     if wide:
-        # rcx = argc; rsi = argv + 1; rdi = argv[1]; rdx = envp
-        code += bytes.fromhex("488b0c24 488d742410 488b3e 488d54cc10")
+        # rcx = argc; rsi = argv + 2; rdi = argv[1]; rdx = envp
+        code += bytes.fromhex("488b0c24 488d742418 488b7c2410 488d54cc10")
     else:
-        # ecx = argc; edx = envp; ecx = argv + 1; ebx = argv[1]
-        code += bytes.fromhex("8b0c24 8d548c08 8d4c2408 8b19")
+        # ecx = argc; edx = envp; ebx = argv[1]; ecx = argv + 2
+        code += bytes.fromhex("8b0c24 8d548c08 8b5c2408 8d4c240c")
     return code + call("execve", ()) + give_up
 
 
@@ -175,6 +175,7 @@ def _arm(numbers: dict[str, int], calls: Sequence[_Call]) -> bytes:
     # tbz w0, 31, over the end
     checked = [0x36F80000 | (len(give_up) + 1) << 5, *give_up]
     code = [word for name, arguments in calls for word in (*call(name, arguments), *checked)]
-    # x9 = argc; x1 = argv + 1; x0 = argv[1]; x2 = envp
-    code += [0xF94003E9, 0x910043E1, 0xF9400020, 0x8B090C22, *call("execve", ()), *give_up]
+    # x9 = argc; x1 = argv + 1; x0 = argv[1]; x2 = envp; x1 = argv + 2
+    code += [0xF94003E9, 0x910043E1, 0xF9400020, 0x8B090C22, 0x91002021]
+    code += [*call("execve", ()), *give_up]
     return struct.pack(f"<{len(code)}I", *code)

@@ -1,9 +1,9 @@
 """The default system call filter: what ordinary programs use, with EPERM for the rest.
 
 An allow-list for the image's own architecture: nspawn's default compiles rules for three
-architectures, which is most of its start time. Names that a kernel or libseccomp does not know
-are skipped by nspawn. The list holds what nspawn itself calls after the filter is in force
-(capset, setgroups, setresuid, prctl, close_range).
+architectures, which is most of its start time. Names that libseccomp does not know are skipped.
+Where systemd-nspawn is to load it, it has to hold what nspawn itself calls after that (capset,
+setgroups, setresuid, prctl, close_range).
 """
 
 from collections.abc import Collection

@@ -21,7 +21,11 @@ def _launch(path: Path, program: bytes, *command: str) -> subprocess.CompletedPr
     path.chmod(0o755)
     environment = {"GREETING": "a b", "PATH": "/bin"}
     return subprocess.run(
-        [str(path), *command], capture_output=True, text=True, env=environment, check=False
+        [str(path), command[0], *command],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
     )
 
 
@@ -98,7 +102,7 @@ def test_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for filter, profile, expected in ((bytes(8), None, 203), (None, "web", 0)):
         path.write_bytes(launcher.program("aarch64", filter=filter, profile=profile))
         path.chmod(0o755)
-        command = [emulator, os.fspath(path), "/bin/sh", "-c", "exit $1", "sh", "0"]
+        command = [emulator, os.fspath(path), "/bin/sh", "sh", "-c", "exit $1", "sh", "0"]
         assert subprocess.run(command, check=False).returncode == expected
     assert place.read_text() == "exec web"
 

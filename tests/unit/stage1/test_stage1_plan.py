@@ -668,6 +668,53 @@ def test_strict_refuses_what_stays_unapplied() -> None:
         plan(_pod(apps, machine=machine, strict=True), apps)
 
 
+ALL = frozenset({"cpu", "memory", "io", "pids"})
+DISK = ("/dev/sda",)
+UNABLE: list[tuple[str, object, Machine]] = [
+    ("resource/memory", {"limit": "1Gi"}, Machine(controllers=ALL - {"memory"})),
+    ("resource/cpu", {"limit": "1"}, Machine(controllers=ALL - {"cpu"})),
+    ("os/linux/cpu-shares", 512, Machine(controllers=ALL - {"cpu"})),
+    ("resource/pids", {"limit": "10"}, Machine(controllers=ALL - {"pids"})),
+    (
+        "resource/block-bandwidth",
+        {"default": True, "limit": "1M"},
+        Machine(controllers=ALL - {"io"}, block_devices=DISK),
+    ),
+    ("resource/block-bandwidth", {"default": True, "limit": "1M"}, Machine()),
+    (
+        "resource/block-iops",
+        {"default": True, "limit": "100"},
+        Machine(unified_cgroups=False, block_devices=DISK),
+    ),
+    (
+        "os/linux/selinux-context",
+        {"user": "u", "role": "r", "type": "t", "level": "s0"},
+        Machine(),
+    ),
+    ("os/linux/apparmor-profile", {"profile": "web"}, Machine()),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "machine"), UNABLE)
+@pytest.mark.parametrize("level", ["app", "pod"])
+def test_what_a_machine_cannot_do_is_told_or_refused(
+    name: str, value: object, machine: Machine, level: str
+) -> None:
+    own = (_isolator(name, value),)
+    apps = [_facts(app=replace(APP, isolators=own)) if level == "app" else _facts()]
+    pod = _pod(apps, machine=machine)
+    if level == "pod":
+        pod = replace(pod, manifest=replace(pod.manifest, isolators=own))
+        if name == "os/linux/cpu-shares":
+            # Not for pods at all.
+            return
+    (line,) = plan(pod, apps)["unapplied"]
+    assert line.startswith(f"app nginx: {name}: " if level == "app" else f"{name}: ")
+    with pytest.raises(Unsupported) as caught:
+        plan(replace(pod, strict=True), apps)
+    assert str(caught.value) == f"pod web: {line}"
+
+
 def test_a_pod_needs_an_app() -> None:
     with pytest.raises(BadInput, match="pod must contain at least one application"):
         plan(_pod([]), [])
