@@ -20,6 +20,7 @@ def left(box: Box, script: str = CHANGE, *flags: str) -> str:
     return next(iter(states(box)))
 
 
+@pytest.mark.row("export/Export")
 def test_a_file_is_the_whole_root(cli: Box) -> None:
     uuid = left(cli)
     cli.shell("rm -f /tmp/out.aci")
@@ -63,6 +64,7 @@ def test_an_image_of_ones_own(cli: Box) -> None:
     good(cli, "image", "rm", "example.com/mine", "example.com/again")
 
 
+@pytest.mark.row("export/Export")
 def test_owners_are_as_the_app_saw_them(cli: Box) -> None:
     # Also where this machine knows them by other numbers.
     script = "echo x >/made; chown 7:8 /made"

@@ -63,6 +63,7 @@ def shell(cli: Box) -> Iterator[Screen]:
     screen.close()
 
 
+@pytest.mark.row("interactive/Interactive")
 def test_a_shell_has_a_terminal(shell: Screen) -> None:
     shell.say("tty; stty size; id -u; case $TERM in tmux*|screen*) echo named;; esac")
     shell.see("24 80")
@@ -127,6 +128,7 @@ def test_a_prepared_pod(cli: Box) -> None:
     assert lines(good(cli, "status", made))["app-busybox"] == "3"
 
 
+@pytest.mark.row("interactive/Interactive")
 def test_what_is_piped_in_arrives_to_its_end(cli: Box) -> None:
     counted = cli.shell(f"head -c 3000000 /dev/zero | {RUN} -- -c 'wc -c' 2>/dev/null")
     assert counted == "3000000\n"

@@ -39,6 +39,7 @@ def nothing_is_left(box: Box) -> None:
     eventually(lambda: box.shell(listed).strip() == "", "the units of the service are gone")
 
 
+@pytest.mark.row("metadata_service/FetchAppAnnotation", "ace_validator/TestAceValidator: metadata")
 @pytest.mark.parametrize("network", NETWORKS)
 def test_an_app_learns_of_its_pod(pod_box: Box, make_pod: MakePod, network: str) -> None:
     pod = make_pod("knows", NETWORKS[network] + ASKS + app("one", SERVE, extra=ANNOTATED))
