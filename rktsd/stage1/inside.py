@@ -84,12 +84,13 @@ def _join(pid: int, pidfd: int) -> None:
 
 
 def allow(order: dict[str, Any]) -> None:
-    """What only the host's own users may do."""
+    """What only the host's own users may do; ``confine`` does the rest."""
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(order["oom_score_adj"]))
-    for number, (soft, hard) in order["limits"]:
-        if resource.getrlimit(number) != (soft, hard):
-            resource.setrlimit(number, (soft, hard))
+    for number, (_, wanted) in order["limits"]:
+        soft, hard = resource.getrlimit(number)
+        if hard != -1 and (wanted == -1 or wanted > hard):
+            resource.setrlimit(number, (soft, wanted))
 
 
 def _open_terminal(order: dict[str, Any], channel: socket.socket) -> int:
@@ -142,6 +143,9 @@ def confine(order: dict[str, Any]) -> None:
     if order["label"]:
         with open("/proc/self/attr/exec", "w") as file:
             file.write(order["label"])
+    for number, (soft, hard) in order["limits"]:
+        if resource.getrlimit(number) != (soft, hard):
+            resource.setrlimit(number, (soft, hard))
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, order["nice"])
     with contextlib.suppress(OSError):

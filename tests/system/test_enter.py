@@ -15,7 +15,7 @@ from tests.waiting import eventually
 FIELDS = "CapInh|CapPrm|CapEff|CapBnd|CapAmb|Uid|Gid|Groups|NoNewPrivs|Seccomp"
 LOOK = (
     f"grep -E '^({FIELDS}):' /proc/self/status; cat /proc/self/oom_score_adj; ulimit -n; pwd;"
-    " for each in mnt pid net ipc uts cgroup; do readlink /proc/self/ns/$each; done;"
+    " for each in mnt pid net ipc uts cgroup user; do readlink /proc/self/ns/$each; done;"
     " hostname; env | grep -vE '^(_|SHLVL|PWD|OLDPWD|container_|NOTIFY|LISTEN|TERM)' | sort;"
     " cat /proc/self/cgroup"
 )
@@ -54,10 +54,14 @@ def _begin(pod: Pod, name: str, seconds: str) -> int:
 
 
 @pytest.mark.row("env/Env: enter")
-@pytest.mark.parametrize("extra", ["", USER], ids=["root", "user"])
-def test_a_command_is_confined_as_the_app_is(make_pod: MakePod, extra: str) -> None:
+@pytest.mark.parametrize(
+    ("extra", "of_pod"),
+    [("", ""), (USER, ""), (USER, "private-users = true\n")],
+    ids=["root", "user", "private"],
+)
+def test_a_command_is_confined_as_the_app_is(make_pod: MakePod, extra: str, of_pod: str) -> None:
     look = f"( {LOOK} ) 2>&1; echo looked; {SERVE}"
-    pod = make_pod("confined", NO_NETWORK + app("one", look, extra=extra))
+    pod = make_pod("confined", of_pod + NO_NETWORK + app("one", look, extra=extra))
     pod.start()
     of_app = pod.messages(f"RKT_POD_UUID={pod.last_run()}")
     done = enter(pod, "confined", "sh", "-c", LOOK)

@@ -14,6 +14,8 @@ from tests.conftest import BoxFactory
 from tests.material import images
 from tests.system.conftest import MakePod, store_image
 from tests.system.pods import NO_NETWORK, SERVE, Pod, app, lines_of
+from tests.system.test_app_life import PYTHON, python
+from tests.system.test_sockets import ONCE, PORTS, ask
 from tests.waiting import eventually
 
 PRIVATE = "private-users = true\n" + NO_NETWORK
@@ -286,6 +288,90 @@ def test_the_network_of_the_pod(make_pod: MakePod, users_box: Box) -> None:
     pod.write(f"strict = true\n{text}" + app("two", SERVE, extra=retain))
     assert pod.systemctl("start").returncode != 0
     assert pod.errors()[-1] == f"pod net: {line}"
+
+
+def test_what_apps_can_otherwise_they_can_here(make_pod: MakePod, users_box: Box) -> None:
+    users_box.write("/etc/rkt/secret", "from a file\n")
+    secret = (
+        "cd $CREDENTIALS_DIRECTORY; cat file; stat -c %u:%a file; test -t 1 && echo terminal;"
+        " echo named >/dev/stdout; echo shared >/dev/shm/file; chmod 600 /dev/shm/file; "
+    )
+    own = (
+        "mkdir /made 2>&1; cat /proc/sys/kernel/msgmax; grep -c . /proc/sys/kernel/hostname;"
+        " until cat /dev/shm/file 2>/dev/null; do sleep 0.1; done; "
+    )
+    one = app(
+        "one",
+        secret + SERVE,
+        extra='user = 1000\noutput = "tty"\nrlimits = { nofile = "99:100" }\n'
+        '[app.health]\ncommand = ["/bin/sh", "-c", "[ $(id -u) = 1000 ]"]\ninterval = 0.5\n'
+        "[app.systemd]\nLoadCredential = ['file:/etc/rkt/secret']\n",
+    )
+    removed = 'seccomp-remove = ["mkdir", "mkdirat"]\nseccomp-errno = "ENOSYS"\n'
+    two = app("two", own + SERVE, extra=removed)
+    pod = make_pod("able", 'sysctl = { "kernel.msgmax" = 4321 }\n' + PRIVATE + one + two)
+    pod.start()
+    run = f"RKT_POD_UUID={pod.last_run()}"
+    assert [line.rstrip() for line in pod.messages("RKT_APP=one", run)] == [
+        "from a file", "1000:400", "terminal", "named", "ready",
+    ]  # fmt: skip
+    said = pod.messages("RKT_APP=two", run)
+    assert said[0].endswith("Function not implemented")
+    assert said[1:] == ["4321", "1", "shared", "ready"]
+    eventually(
+        lambda: "app-one-health=healthy\n" in users_box.run(["rkt", "status", "able"]).stdout,
+        "the check is done",
+    )
+    words = "tty; ulimit -Hn; [ -t 1 ] && echo on a terminal"
+    enter = f'rkt enter --app=one --tty able sh -c "{words}"'
+    shown = users_box.run(["script", "--quiet", "--command", enter, "/dev/null"]).stdout.split("\n")
+    assert shown[1:3] == ["100", "on a terminal"], shown
+    assert shown[0].startswith("/dev/pts/")
+    logs = users_box.run(["rkt", "logs", "--app=one", "able"], check=True).stdout
+    assert "from a file" in logs
+    pod.stop()
+    assert pod.status("one") == pod.status("two") == "success exited 0"
+    assert pod.leftovers() == ""
+
+
+def test_event_handlers(make_pod: MakePod, users_box: Box, tmp_path: Path) -> None:
+    scripts = {"pre-start": "id -u; echo pre >/order", "post-stop": "stat -c %u:%g /order"}
+    manifest = images.busybox_manifest(
+        "example.com/kept-in-order",
+        ("/bin/sh", "-c", "id -u; cat /order"),
+        user="1000",
+        eventHandlers=[
+            {"name": name, "exec": ["/bin/sh", "-c", text]} for name, text in scripts.items()
+        ],
+    )
+    root = images.busybox_root(tmp_path / "root")
+    store_image(users_box, images.write_aci(root, manifest, tmp_path / "handled.aci"))
+    text = '[[app]]\nname = "one"\nimage = "example.com/kept-in-order"\n'
+    pod = make_pod("handled", PRIVATE + text)
+    assert lines_of(pod) == ["0", "1000", "pre", "0:0"]
+    assert pod.status("one") == "success exited 0"
+
+
+def test_apps_that_talk_to_systemd(make_pod: MakePod, users_box: Box) -> None:
+    """Readiness, status, watchdog, and a socket that systemd listens on."""
+    users_box.shell(
+        "cd /srv/mapped; mkdir -p usr/bin usr/lib usr/lib64; cp -a /usr/bin/python3* usr/bin;"
+        " cp -a /usr/lib/python3.* usr/lib; cp -L /lib64/ld-* usr/lib64;"
+        " cp -L $(ldd /usr/bin/python3 | grep -o '/[^ ]*') usr/lib"
+    )
+    there = PYTHON.replace('"/usr', '"/srv/mapped/usr')
+    watched = (
+        'tell("READY=1\\nSTATUS=alive")\nwhile True:\n    tell("WATCHDOG=1")\n    time.sleep(0.1)\n'
+    )
+    settings = 'user = "1000"\n[app.systemd]\nType = "notify"\nWatchdogSec = 20\n'
+    published = '[[port]]\nname = "http"\nhost-port = 8099\n'
+    text = published + python("one", watched, settings) + python("two", ONCE, PORTS)
+    pod = make_pod("talks", PRIVATE + text.replace(PYTHON, there))
+    pod.start()
+    eventually(lambda: pod.show("StatusText", pod.app_unit("one")) == "alive", "the status")
+    assert ask(users_box, "127.0.0.1", 8099) == "['http'] ['lo']\n"
+    pod.stop()
+    assert pod.leftovers() == ""
 
 
 def test_an_app_that_is_restarted_comes_back_the_same(make_pod: MakePod, users_box: Box) -> None:
