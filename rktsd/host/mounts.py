@@ -11,22 +11,27 @@ if TYPE_CHECKING:
 
 MS_NOSUID = 2
 MS_NODEV = 4
-_MS_REC, _MS_PRIVATE = 0x4000, 1 << 18
+_MS_REC, _MS_PRIVATE, _MS_SLAVE = 0x4000, 1 << 18, 1 << 19
 _CLONE_NEWNS = 0x00020000
 
 
-def mount_tmpfs(path: str, options: str) -> None:
+def mount_tmpfs(path: str, options: str, *, devices: bool = False) -> None:
     """Mount an empty file system in memory; ``options`` as of tmpfs(5). Raises OSError."""
-    _mount("tmpfs", path, "tmpfs", flags=MS_NOSUID | MS_NODEV, data=options)
+    flags = MS_NOSUID if devices else MS_NOSUID | MS_NODEV
+    _mount("tmpfs", path, "tmpfs", flags=flags, data=options)
 
 
-def private_mounts() -> None:
-    """What this process mounts from now on is its own, and gone with it. Raises OSError."""
+def private_mounts(*, follow: bool = False) -> None:
+    """What this process mounts from now on is its own, and gone with it. Raises OSError.
+
+    With ``follow`` what others mount and unmount is so here as well: nothing of theirs is held.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNS) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    _mount("none", "/", "none", flags=_MS_REC | _MS_PRIVATE, data="")
+    kind = _MS_SLAVE if follow else _MS_PRIVATE
+    _mount("none", "/", "none", flags=_MS_REC | kind, data="")
 
 
 def mount_overlay(path: str, lowers: Sequence[str], *, upper: str, work: str) -> None:

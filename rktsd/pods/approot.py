@@ -13,7 +13,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, NoReturn
 
-from rktsd.errors import NotFound, RktError, StoreError, UsageError
+from rktsd.errors import NotFound, RktError, StoreError, Unsupported, UsageError
+from rktsd.host.files import locked
+from rktsd.host.idmap import attach, become_root, mapped, mapping
 from rktsd.host.mounts import mount_overlay, private_mounts
 from rktsd.paths import Paths
 from rktsd.pods import processes, query, runs
@@ -32,11 +34,13 @@ _PSEUDO = frozenset(
 
 class Root(NamedTuple):
     """``process`` is a descriptor of the root of a running app; None for one that does not run,
-    whose root is made from ``layers``, topmost first, and ``upper``."""
+    whose root is made from ``layers``, topmost first, and ``upper``. ``users`` is the first of the
+    users that the app has instead of the host's."""
 
     process: int | None
     layers: tuple[str, ...] = ()
     upper: str = ""
+    users: int | None = None
 
 
 @contextlib.contextmanager
@@ -46,6 +50,7 @@ def located(paths: Paths, place: Place, app: str, *, spec: PodSpec) -> Iterator[
     One that does not run is not started while this is used.
     """
     with contextlib.ExitStack() as stack:
+        users = _users(paths, place, spec)
         if place.uuid not in query.running(paths, [place]).pods:
             stack.enter_context(runs.lock(paths, place.pod))
             if place.uuid in query.running(paths, [place]).pods:
@@ -53,7 +58,9 @@ def located(paths: Paths, place: Place, app: str, *, spec: PodSpec) -> Iterator[
             layers = spec.images[app].layers
             runs.check_layers(paths, list(layers), pod=place.pod)
             upper = f"{place.directory}/overlay/{app}"
-            yield Root(None, tuple(f"{paths.store}/layers/{layer}" for layer in layers), upper)
+            yield Root(
+                None, tuple(f"{paths.store}/layers/{layer}" for layer in layers), upper, users
+            )
             return
         with Bus() as bus:
             pid = processes.first_process(bus, place.pod, app)
@@ -62,7 +69,17 @@ def located(paths: Paths, place: Place, app: str, *, spec: PodSpec) -> Iterator[
         except OSError as error:
             raise NotFound(f"app {app} has just ended: {error.strerror}") from error
         stack.callback(os.close, descriptor)
-        yield Root(descriptor)
+        yield Root(descriptor, users=users)
+
+
+def _users(paths: Paths, place: Place, spec: PodSpec) -> int | None:
+    """The first of the private users of a pod, which has them from now on if not before."""
+    if not spec.options.private_users:
+        return None
+    from rktsd.pods.userranges import allocate
+
+    with locked(paths.store, shared=True):
+        return allocate(paths, place.pod)
 
 
 @contextlib.contextmanager
@@ -76,13 +93,13 @@ def inside(
     that, or the other way round for a child that ``follows`` what the caller writes.
     """
     problems, channel = os.pipe2(os.O_CLOEXEC)
-    with _scratch(root) as scratch:
+    with _scratch(root) as scratch, _mapping(root) as users:
         pid = os.fork()
         if pid == 0:
             os.close(problems)
             # Nobody is to wait for an end that his own copy of it keeps away.
             os.close(ours)
-            _work(root, scratch, work, channel)
+            _work(root, scratch, work, problems=channel, users=users)
         os.close(channel)
         os.close(theirs)
         failure: BaseException | None = None
@@ -112,7 +129,9 @@ def _scratch(root: Root) -> Iterator[str]:
     beside = os.path.dirname(root.upper)
     scratch = f"{beside}/.cp-{os.getpid()}"
     try:
-        os.makedirs(root.upper, 0o755, exist_ok=True)
+        if not os.path.isdir(root.upper):
+            os.makedirs(root.upper, 0o755)
+            os.chown(root.upper, root.users or 0, root.users or 0)
         for name in ("", "/work", "/root"):
             os.mkdir(f"{scratch}{name}", 0o700)
     except OSError as error:
@@ -126,18 +145,48 @@ def _scratch(root: Root) -> Iterator[str]:
             remove_tree(scratch)
 
 
-def _work(root: Root, scratch: str, work: Callable[[], None], problems: int) -> NoReturn:
+@contextlib.contextmanager
+def _mapping(root: Root) -> Iterator[int | None]:
+    """A user namespace for the child. Raises Unsupported."""
+    if root.users is None:
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            users = stack.enter_context(mapping(root.users))
+        except OSError as error:
+            raise Unsupported(f"the kernel gives no private users: {error.strerror}") from error
+        yield users
+
+
+def _mount_root(root: Root, scratch: str, users: int | None) -> str:
+    """Put the root together, seen by nobody else."""
+    private_mounts()
+    target, layers = f"{scratch}/root", root.layers
+    if users is not None:
+        layers = tuple(f"{scratch}/layers/{number}" for number in range(len(layers)))
+        for layer, place in zip(root.layers, layers, strict=True):
+            os.makedirs(place)
+            with mapped(layer, users, recursive=False) as tree:
+                attach(tree, place)
+    mount_overlay(target, layers, upper=root.upper, work=f"{scratch}/work")
+    return target
+
+
+def _work(
+    root: Root, scratch: str, work: Callable[[], None], *, problems: int, users: int | None
+) -> NoReturn:
     status = 1
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if root.process is None:
-            private_mounts()
-            target = f"{scratch}/root"
-            mount_overlay(target, root.layers, upper=root.upper, work=f"{scratch}/work")
-            os.chdir(target)
+            os.chdir(_mount_root(root, scratch, users))
         else:
             os.fchdir(root.process)
         os.chroot(".")
+        if users is not None:
+            # Owners are as the app sees them, and nothing can be made that is not the pod's.
+            become_root(users)
         drop_capabilities(libc)
         # What is imported from now on would be the app's.
         sys.meta_path.clear()

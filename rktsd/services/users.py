@@ -15,6 +15,7 @@ import sys
 
 from rktsd.errors import RktError, StoreError
 from rktsd.host.idmap import attach, mapped, mapping
+from rktsd.host.mounts import mount_tmpfs, private_mounts
 from rktsd.paths import USER_RANGE
 
 TYPE_CHECKING = False
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-_CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
+_CLONE_NEWNET = 0x40000000
 _NOBODY = 65534
-_MS_NOSUID, _MS_REC, _MS_SLAVE = 2, 0x4000, 1 << 19
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,11 +51,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _show(told: dict[str, Any]) -> None:
     first, place = told["first"], told["place"]
-    _call("unshare", ctypes.c_int(_CLONE_NEWNS))
-    # What is unmounted on the host is not to be held here.
-    _mount("none", "/", "none", flags=_MS_REC | _MS_SLAVE, data="")
+    private_mounts(follow=True)
     os.makedirs(place, 0o700, exist_ok=True)
-    _mount("tmpfs", place, "tmpfs", flags=_MS_NOSUID, data="mode=0700")
+    mount_tmpfs(place, "mode=0700", devices=True)
     with mapping(first) as users:
         for source, target, recursive in told["maps"]:
             try:
@@ -105,17 +103,8 @@ def _allow(process: dict[str, Any]) -> None:
 def _join(namespace: str) -> None:
     descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _call("setns", ctypes.c_int(descriptor), ctypes.c_int(_CLONE_NEWNET))
+        if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), namespace)
     finally:
         os.close(descriptor)
-
-
-def _mount(source: str, target: str, kind: str, *, flags: int, data: str) -> None:
-    words = (source.encode(), os.fsencode(target), kind.encode())
-    _call("mount", *words, ctypes.c_ulong(flags), data.encode())
-
-
-def _call(name: str, *arguments: object) -> None:
-    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), name)

@@ -334,6 +334,51 @@ def test_what_apps_can_otherwise_they_can_here(make_pod: MakePod, users_box: Box
     assert pod.leftovers() == ""
 
 
+def test_copies_belong_to_whom_they_do_inside(make_pod: MakePod, users_box: Box) -> None:
+    """Running, ended, and before the first start."""
+    users_box.shell(
+        "mkdir -p /srv/mapped/cp/d /srv/mapped/shared; cd /srv/mapped/cp; echo x >d/f;"
+        " chown 7:8 d/f; chmod 4755 d/f; echo y >g"
+    )
+    volume = "[[volume]]\nname = 'v'\nsource = '/srv/mapped/shared'\n"
+    one = app(
+        "one", SERVE, image="example.com/keys", extra='user = 33\ngroup = 33\nmounts = ["v:/v"]\n'
+    )
+    pod = make_pod("copies", PRIVATE + volume + one)
+    pod.start()
+    first = first_user(users_box, "copies")
+
+    def copy(*words: str) -> None:
+        users_box.run(["rkt", "cp", *words], check=True)
+
+    def look() -> list[str]:
+        copy("--archive", "copies:/d", "/srv/mapped/cp/back")
+        return users_box.shell("cd /srv/mapped/cp; stat -c %u:%g:%a back/f; rm -r back").split()
+
+    copy("/srv/mapped/cp/g", "copies:/tmp/g")
+    copy("--archive", "/srv/mapped/cp/d", "copies:/")
+    copy("/srv/mapped/cp/g", "copies:/v/g")
+    stat = ["rkt", "enter", "copies", "stat", "-c", "%u:%g", "/tmp/g", "/d/f", "/v/g"]
+    assert users_box.run(stat, check=True).stdout.split() == ["33:33", "7:8", "33:33"]
+    assert _owners(users_box, "/srv/mapped/shared/g") == ["33:33"]
+    assert look() == ["7:8:4755"]
+    upper = f"/var/lib/rkt/pods/run/{pod.last_run()}/overlay/one"
+    assert _owners(users_box, f"{upper}/d/f") == [f"{first + 7}:{first + 8}"]
+    pod.stop()
+    assert look() == ["7:8:4755"]
+    copy("/srv/mapped/cp/g", "copies:/late")
+    assert _owners(users_box, f"{upper}/late") == [f"{first + 33}:{first + 33}"]
+
+    prepare = ["rkt", "prepare", "--quiet", "--private-users", "example.com/busybox"]
+    script = "stat -c %u:%g / /g; cat /g; touch /ok"
+    words = [*prepare, "--exec=/bin/sh", "--", "-c", script]
+    uuid = users_box.run(words, check=True).stdout.strip()
+    copy("/srv/mapped/cp/g", f"{uuid}:/g")
+    said = users_box.run(["rkt", "run-prepared", "--net=none", uuid])
+    assert (said.returncode, said.stdout.split()) == (0, ["0:0", "0:0", "y"]), said.stderr
+    users_box.run(["rkt", "rm", uuid], check=True)
+
+
 def test_event_handlers(make_pod: MakePod, users_box: Box, tmp_path: Path) -> None:
     scripts = {"pre-start": "id -u; echo pre >/order", "post-stop": "stat -c %u:%g /order"}
     manifest = images.busybox_manifest(
