@@ -82,20 +82,35 @@ def _tree(box: Box, directory: str) -> str:
     )
 
 
-@pytest.mark.row("userns/Userns", "run_user_group/AppUserGroup: user namespaces")
+@pytest.mark.row("userns/Userns")
 def test_nobody_inside_is_the_same_outside(make_pod: MakePod, users_box: Box) -> None:
     before = _tree(users_box, "/var/lib/rkt/cas/layers")
     look = (
-        "id -u; stat -c '%u:%g' /etc /etc/passwd /etc/hosts /data /data/sub/file /dev /dev/null"
-        " /dev/shm; touch /made /tmp/made; echo >>/etc/passwd; mkdir /dir; chown 5:6 /dir;"
-        " rm /data/sub/file; stat -c '%u:%g' /made /dir; "
+        "id -u; stat -c '%u:%g:%a' / /proc/1/root/; stat -c '%u:%g' /etc /etc/passwd /etc/hosts"
+        " /data /data/sub/file /dev /dev/null /dev/shm; touch /made /tmp/made; echo >>/etc/passwd;"
+        " mkdir /dir; chown 5:6 /dir; rm /data/sub/file; stat -c '%u:%g' /made /dir; "
     )
     one = app("one", look + SERVE, image="example.com/keys")
     pod = make_pod("nobody", PRIVATE + one + app("two", SERVE, extra="user = 1000\n"))
     pod.start()
     said = pod.messages("RKT_APP=one", f"RKT_POD_UUID={pod.last_run()}")
     root = "0:0"
-    assert said == ["0", root, root, root, "33:44", "33:44", root, root, root, root, "5:6", "ready"]
+    assert said == [
+        "0",
+        f"{root}:755",
+        f"{root}:755",
+        root,
+        root,
+        root,
+        "33:44",
+        "33:44",
+        root,
+        root,
+        root,
+        root,
+        "5:6",
+        "ready",
+    ]
     first = first_user(users_box, "nobody")
     assert first % RANGE == 0
     assert 524288 <= first <= 1879048191 - RANGE + 1

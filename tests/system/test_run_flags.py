@@ -156,10 +156,11 @@ USERS = [
 
 @pytest.mark.row(
     "run_user_group/AppUserGroup: without user namespaces", "supplementary_gids",
-    "run_pod_manifest/PodManifest: user and group",
+    "run_user_group/AppUserGroup: user namespaces", "run_pod_manifest/PodManifest: user and group",
 )  # fmt: skip
-def test_users_and_groups(make_image: MakeImage, pod_box: Box) -> None:
-    words: list[str] = []
+@pytest.mark.parametrize("private", [False, True])
+def test_users_and_groups(make_image: MakeImage, pod_box: Box, private: bool) -> None:
+    words: list[str] = ["--private-users"] if private else []
     expected: list[str] = []
     stored: dict[tuple[str, str], str] = {}
     for number, (pair, flags, result) in enumerate(USERS):
