@@ -9,7 +9,6 @@ from rktsd.errors import UsageError
 from rktsd.pods import approot, copy, processes, query
 from rktsd.pods import spec as specs
 from rktsd.pods.spec import PodSpec
-from rktsd.pods.userranges import first_user
 from rktsd.store.rootview import RootView
 from rktsd.store.users import lookup_user
 
@@ -34,17 +33,14 @@ def cp(context: Context, parsed: Parsed) -> int:
     spec = specs.load(place.directory)
     archive = parsed.values.on("archive")
     inner = f"/{match[3].lstrip('/')}"
-    first = first_user(context.paths, place, spec)
     with approot.located(context.paths, place, app, spec=spec) as root:
         if outwards:
-            owner = None if archive else (os.geteuid(), os.getegid())
-            wish = copy.Wish(root, inner, outer, owner, first)
+            wish = copy.Wish(root, inner, outer, None if archive else (os.geteuid(), os.getegid()))
             devices = copy.copy_out(wish, 1)
             if devices:
                 context.note(f"left out devices: {devices} (--archive copies them)")
         else:
-            owner = None if archive else _owner(context, spec, app)
-            wish = copy.Wish(root, inner, outer, owner, first)
+            wish = copy.Wish(root, inner, outer, None if archive else _owner(context, spec, app))
             copy.copy_in(wish, 0)
     return 0
 

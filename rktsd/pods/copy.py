@@ -13,7 +13,6 @@ from functools import partial
 from typing import NamedTuple
 
 from rktsd.errors import BadInput, NotFound, StoreError, UsageError
-from rktsd.paths import USER_RANGE
 from rktsd.pods.approot import Root, inside, is_pseudo, refuse_pseudo
 from rktsd.store.compression import open_stream
 from rktsd.store.merge import DIRECTORY, Entry
@@ -25,14 +24,12 @@ _CHUNK = 1 << 16
 
 
 class Wish(NamedTuple):
-    """What to copy where; ``-`` on our side is a stream. ``owner`` as in Policy; ``first`` is that
-    of the pod's range of users."""
+    """What to copy where; ``-`` on our side is a stream. ``owner`` as in Policy."""
 
     root: Root
     inner: str
     outer: str
     owner: tuple[int, int] | None
-    first: int = 0
 
 
 def copy_out(wish: Wish, output: int) -> int:
@@ -45,7 +42,7 @@ def copy_out(wish: Wish, output: int) -> int:
     try:
         with inside(
             wish.root,
-            lambda: _send(wish.inner, name, target, wish.first),
+            lambda: _send(wish.inner, name, target),
             ours=source,
             theirs=target,
             follows=False,
@@ -93,12 +90,7 @@ def _take(wish: Wish, chunk: Callable[[], bytes], name: tuple[str, bool] | None)
     with _target(wish.inner, contents=contents) as (base, top):
         refuse_pseudo(base, wish.inner)
         reader = TarReader(chunk, "standard input" if name is None else wish.outer)
-        receive(
-            reader,
-            base,
-            Policy(wish.owner, follow=True, first=wish.first),
-            rename=_renaming(top, contents),
-        )
+        receive(reader, base, Policy(wish.owner, follow=True), rename=_renaming(top, contents))
 
 
 def _name(path: str) -> tuple[str, bool]:
@@ -142,7 +134,7 @@ def _target(path: str, *, contents: bool) -> Iterator[tuple[int, str | None]]:
         os.close(base)
 
 
-def _send(path: str, name: str, target: int, first: int = 0) -> None:
+def _send(path: str, name: str, target: int) -> None:
     """Write the file or tree to ``target`` as a tar stream under ``name``."""
     real = os.path.realpath(path)
     try:
@@ -156,13 +148,11 @@ def _send(path: str, name: str, target: int, first: int = 0) -> None:
     refuse_pseudo(base, path)
     try:
         if stat.S_ISDIR(status.st_mode):
-            prefix = "" if name == "." else name
-            pieces = tar_tree(_walk(base), prefix, change=partial(unshift, first))
+            pieces = tar_tree(_walk(base), "" if name == "." else name)
         elif stat.S_ISREG(status.st_mode):
 
             def call(member: tarfile.TarInfo) -> None:
                 member.name = name
-                unshift(first, member)
 
             pieces = tar_tree([Entry(os.path.basename(real), base, status)], "", change=call)
         else:
@@ -172,14 +162,6 @@ def _send(path: str, name: str, target: int, first: int = 0) -> None:
         _write(target, END)
     finally:
         os.close(base)
-
-
-def unshift(first: int, member: tarfile.TarInfo) -> None:
-    """Give a file the owners that it has for a pod whose range of users begins with ``first``."""
-    if first <= member.uid < first + USER_RANGE:
-        member.uid -= first
-    if first <= member.gid < first + USER_RANGE:
-        member.gid -= first
 
 
 def _walk(base: int) -> Iterator[Entry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,9 +14,8 @@ from rktsd.appc import write
 from rktsd.appc.types import ImageManifest, NameValue
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.host.files import arriving
-from rktsd.paths import Paths
+from rktsd.paths import USER_RANGE, Paths
 from rktsd.pods import query, runs
-from rktsd.pods.copy import unshift
 from rktsd.pods.directories import EXITED_GARBAGE, RUN
 from rktsd.pods.query import Place
 from rktsd.pods.spec import PodSpec
@@ -67,10 +67,18 @@ def renamed(manifest: ImageManifest, name: str, labels: Sequence[NameValue]) -> 
     return replace(manifest, name=name, labels=(*labels, *kept))
 
 
+def _unshift(first: int, member: tarfile.TarInfo) -> None:
+    """Give a file the owners that it has for a pod whose range of users begins with ``first``."""
+    if first <= member.uid < first + USER_RANGE:
+        member.uid -= first
+    if first <= member.gid < first + USER_RANGE:
+        member.gid -= first
+
+
 def _pieces(ended: Ended, manifest: ImageManifest) -> Iterator[bytes]:
     yield tar_file("manifest", write.dumps(write.image_manifest_json(manifest)).encode())
     try:
-        yield from tar_tree(walk(ended.layers), "rootfs", change=partial(unshift, ended.first))
+        yield from tar_tree(walk(ended.layers), "rootfs", change=partial(_unshift, ended.first))
     except OSError as error:
         raise StoreError(f"cannot read {ended.layers[0]}: {error.strerror}") from error
     yield END

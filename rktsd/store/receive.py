@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rktsd.errors import StoreError
-from rktsd.paths import USER_RANGE
 from rktsd.store import tar
 from rktsd.store.merge import may_carry
 from rktsd.store.sparse import spread
@@ -16,7 +15,6 @@ from rktsd.store.tar import Member, TarReader
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NOBODY = 65534
 _SPECIAL = stat.S_ISUID | stat.S_ISGID
 _NODES = {
     tar.FIFO: stat.S_IFIFO,
@@ -31,22 +29,10 @@ class Policy(NamedTuple):
     ``owner`` (user, group) is that of all files, None leaves them those that are recorded, and all
     else that gives power: set-user-ID bits, devices, capabilities. ``follow`` lets directories be
     reached through symbolic links: only where the root is no other than that of who made them.
-    Owners are counted from ``first``: that of a range of users.
     """
 
     owner: tuple[int, int] | None
     follow: bool
-    first: int = 0
-
-    def owner_of(self, member: Member) -> tuple[int, int]:
-        """Whom a member belongs to."""
-        uid, gid = self.owner or (member.uid, member.gid)
-        if not self.first:
-            return uid, gid
-        return (
-            self.first + (uid if uid < USER_RANGE else _NOBODY),
-            self.first + (gid if gid < USER_RANGE else _NOBODY),
-        )
 
 
 def receive(
@@ -173,7 +159,7 @@ def _write_file(
 
 def _dress(descriptor: int, member: Member, policy: Policy) -> None:
     """Give a file its owner, mode and attributes, in the order in which they stay."""
-    uid, gid = policy.owner_of(member)
+    uid, gid = policy.owner or (member.uid, member.gid)
     os.fchown(descriptor, uid, gid)
     os.fchmod(descriptor, member.mode if policy.owner is None else member.mode & ~_SPECIAL)
     if policy.owner is None:
@@ -183,7 +169,7 @@ def _dress(descriptor: int, member: Member, policy: Policy) -> None:
 
 
 def _make_node(name: bytes, directory: int, member: Member, policy: Policy) -> None:
-    uid, gid = policy.owner_of(member)
+    uid, gid = policy.owner or (member.uid, member.gid)
     if member.kind == tar.SYMLINK:
         os.symlink(member.target, name, dir_fd=directory)
     else:

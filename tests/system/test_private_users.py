@@ -394,6 +394,19 @@ def test_copies_belong_to_whom_they_do_inside(make_pod: MakePod, users_box: Box)
     users_box.run(["rkt", "rm", uuid], check=True)
 
 
+def test_an_export_is_as_it_was_inside(make_pod: MakePod, users_box: Box) -> None:
+    script = "chown 7:8 /etc/passwd; touch /made; chown 65534 /made"
+    pod = make_pod("left", PRIVATE + app("one", script, image="example.com/keys"))
+    assert lines_of(pod) == []
+    users_box.run(["rkt", "export", "left", "/srv/mapped/left.aci"], check=True)
+    users_box.shell(
+        "cd /srv/mapped; mkdir left; tar -C left -xzf left.aci --numeric-owner --same-owner"
+    )
+    root = "/srv/mapped/left/rootfs"
+    files = [f"{root}{name}" for name in ("", "/etc", "/etc/passwd", "/made", "/data/sub/file")]
+    assert _owners(users_box, *files) == ["0:0", "0:0", "7:8", "65534:0", "33:44"]
+
+
 def test_event_handlers(make_pod: MakePod, users_box: Box, tmp_path: Path) -> None:
     scripts = {"pre-start": "id -u; echo pre >/order", "post-stop": "stat -c %u:%g /order"}
     manifest = images.busybox_manifest(
