@@ -54,7 +54,10 @@ def users_box(pod_box: Box, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         " mount --bind /srv/keys /srv/mapped/mixed/sub"
     )
     yield pod_box
-    pod_box.shell("umount -l /srv/mapped; rm -rf /var/lib/rkt/volumes")
+    pod_box.shell(
+        "umount -l /srv/mapped; rkt gc --grace-period=0s --expire-prepared=0s;"
+        " rm -rf /var/lib/rkt/volumes"
+    )
 
 
 def first_user(box: Box, pod: str) -> int:
