@@ -1,29 +1,17 @@
-"""Id-mapped mounts: a tree of the host as one of another range of users and groups sees it.
-
-System calls by ctypes (open_tree(2), mount_setattr(2), move_mount(2)); their numbers are the same
-on every architecture that systemd-nspawn runs on.
-"""
+"""Id-mapped mounts: a tree of the host as one of another range of users and groups sees it."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import errno
 import os
-import struct
 
+from rktsd.host import kernel
 from rktsd.paths import USER_RANGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
-_AT_FDCWD = -100
-_AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
-_OPEN_TREE_CLONE = 1
-_MOVE_MOUNT_F_EMPTY_PATH = 4
-_MOUNT_ATTR_IDMAP = 0x100000
-_CLONE_NEWUSER = 0x10000000
 
 
 @contextlib.contextmanager
@@ -61,8 +49,12 @@ def _be_namespace(ready: tuple[int, int], go: tuple[int, int]) -> None:
     """In the child: be in a new user namespace until the parent has seen to it."""
     try:
         os.close(go[1])
-        failed = ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWUSER) != 0
-        os.write(ready[1], str(ctypes.get_errno() if failed else 0).encode())
+        failure = 0
+        try:
+            kernel.unshare(kernel.CLONE_NEWUSER)
+        except OSError as error:
+            failure = error.errno or errno.EIO
+        os.write(ready[1], str(failure).encode())
         os.read(go[0], 1)
     finally:
         os._exit(0)
@@ -75,21 +67,14 @@ def mapped(source: str, users: int, *, recursive: bool) -> Iterator[int]:
     ``recursive``: with what is mounted below it. Raises OSError: EINVAL says that a file system in
     it cannot be mapped, EPERM that it is mapped already.
     """
-    depth = _AT_RECURSIVE if recursive else 0
-    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | depth
-    tree = _call(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags)
+    tree = kernel.clone_mount(source, recursive=recursive)
     try:
-        attributes = struct.pack("QQQQ", _MOUNT_ATTR_IDMAP, 0, 0, users)
-        _call(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | depth, attributes, len(attributes))
+        kernel.change_mount(
+            tree, attributes=kernel.MOUNT_ATTR_IDMAP, users=users, recursive=recursive
+        )
         yield tree
     finally:
         os.close(tree)
-
-
-def attach(tree: int, target: str) -> None:
-    """Mount what ``mapped`` gave. Raises OSError."""
-    path = os.fsencode(target)
-    _call(_MOVE_MOUNT, tree, b"", _AT_FDCWD, path, _MOVE_MOUNT_F_EMPTY_PATH)
 
 
 def become_root(users: int) -> None:
@@ -97,20 +82,7 @@ def become_root(users: int) -> None:
 
     Only a process with a single thread can.
     """
-    if ctypes.CDLL(None, use_errno=True).setns(users, _CLONE_NEWUSER) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    kernel.setns(users, kernel.CLONE_NEWUSER)
     os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
-
-
-def _call(number: int, *arguments: int | bytes) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
-    result: int = libc.syscall(ctypes.c_long(number), *words)
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
-    return result

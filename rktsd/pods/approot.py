@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, NoReturn
 
 from rktsd.errors import NotFound, RktError, StoreError, Unsupported, UsageError
+from rktsd.host import kernel
 from rktsd.host.files import locked
-from rktsd.host.idmap import attach, become_root, mapped, mapping
+from rktsd.host.idmap import become_root, mapped, mapping
 from rktsd.host.mounts import mount_overlay, private_mounts
 from rktsd.paths import Paths
 from rktsd.pods import processes, query, runs
@@ -168,7 +169,7 @@ def _mount_root(root: Root, scratch: str, users: int | None) -> str:
         for layer, place in zip(root.layers, layers, strict=True):
             os.makedirs(place)
             with mapped(layer, users, recursive=False) as tree:
-                attach(tree, place)
+                kernel.move_mount(tree, place)
     mount_overlay(target, layers, upper=root.upper, work=f"{scratch}/work")
     return target
 
@@ -178,7 +179,6 @@ def _work(
 ) -> NoReturn:
     status = 1
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
         if root.process is None:
             os.chdir(_mount_root(root, scratch, users))
         else:
@@ -187,7 +187,7 @@ def _work(
         if users is not None:
             # Owners are as the app sees them, and nothing can be made that is not the pod's.
             become_root(users)
-        drop_capabilities(libc)
+        drop_capabilities()
         # What is imported from now on would be the app's.
         sys.meta_path.clear()
         sys.path.clear()
@@ -217,6 +217,8 @@ def refuse_pseudo(directory: int, path: str) -> None:
 def is_pseudo(directory: int) -> bool:
     """Whether an open directory is in /proc, /sys or their like."""
     found = (ctypes.c_long * 32)()
-    if ctypes.CDLL(None, use_errno=True).fstatfs(directory, found) != 0:
+    try:
+        kernel.call("fstatfs", directory, found)
+    except OSError:
         return False
     return found[0] & 0xFFFFFFFF in _PSEUDO

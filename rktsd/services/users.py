@@ -7,14 +7,14 @@ becomes the script again. Runs at every start of the app, also by Restart=.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
 import sys
 
 from rktsd.errors import RktError, StoreError
-from rktsd.host.idmap import attach, mapped, mapping
+from rktsd.host import kernel
+from rktsd.host.idmap import mapped, mapping
 from rktsd.host.mounts import mount_tmpfs, private_mounts
 from rktsd.paths import USER_RANGE
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-_CLONE_NEWNET = 0x40000000
 _NOBODY = 65534
 
 
@@ -59,7 +58,7 @@ def _show(told: dict[str, Any]) -> None:
             try:
                 _make_place(target, directory=os.path.isdir(source))
                 with mapped(source, users, recursive=recursive) as tree:
-                    attach(tree, target)
+                    kernel.move_mount(tree, target)
             except OSError as error:
                 raise StoreError(f"cannot map the users of {source}: {error.strerror}") from error
     for source, target in told["nodes"]:
@@ -103,8 +102,6 @@ def _allow(process: dict[str, Any]) -> None:
 def _join(namespace: str) -> None:
     descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), namespace)
+        kernel.setns(descriptor, kernel.CLONE_NEWNET)
     finally:
         os.close(descriptor)

@@ -4,7 +4,6 @@ The main process of the app's unit, from the first instruction to the app's last
 standard error and ends with the statuses of systemd.exec(5).
 """
 
-import ctypes
 import errno
 import json
 import os
@@ -15,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from rktsd.host import kernel
+from rktsd.host.mounts import escape
 from rktsd.stage1 import inside
 
 _MAX_CONFIG = 16 << 20
@@ -23,73 +24,24 @@ _MAX_LINKS = 32
 _INACCESSIBLE = "/run/systemd/inaccessible"
 _EXEC, _NAMESPACE, _CONFINEMENT, _DIRECTORY = 203, 226, 218, 200
 
-# mount(2), unshare(2), open_tree(2), move_mount(2), mount_setattr(2), openat2(2), umount(2).
-_CLONE_NEWNS = 0x00020000
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REC = 1, 2, 4, 0x4000
-_MS_SLAVE = 1 << 19
-_MNT_DETACH = 2
-_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC = 1, os.O_CLOEXEC
-_AT_EMPTY_PATH, _AT_RECURSIVE, _AT_FDCWD = 0x1000, 0x8000, -100
-_MOVE_FROM_FD, _MOVE_TO_FD = 0x4, 0x40
-_ATTR_RDONLY = 1
-_RESOLVE_IN_ROOT = 0x10
-# The same on all architectures, but for pivot_root, which the C library lacks as well.
-_SYS_OPEN_TREE, _SYS_MOVE_MOUNT, _SYS_OPENAT2, _SYS_MOUNT_SETATTR = 428, 429, 437, 442
-_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "s390x": 217, "ppc64le": 203}
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _failed(what: str) -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def _syscall(number: int, *arguments: int | bytes | None, what: str) -> int:
-    words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
-    result: int = _libc.syscall(ctypes.c_long(number), *words)
-    if result < 0:
-        raise _failed(what)
-    return result
-
-
-def _mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:
-    words = [each if each is None else os.fsencode(each) for each in (source, target, kind)]
-    if _libc.mount(*words, ctypes.c_ulong(flags), os.fsencode(data)) != 0:
-        raise _failed(f"cannot mount {kind or 'propagation'} at {target}")
-
 
 def _clone(source: str, *, read_only: bool, recursive: bool, shared: bool) -> int:
     """A detached copy of the mount at ``source``, as a descriptor."""
-    deep = _AT_RECURSIVE if recursive else 0
-    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | deep
-    tree = _syscall(
-        _SYS_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags, what=f"cannot mount {source}"
-    )
+    tree = kernel.clone_mount(source, recursive=recursive)
     if read_only or not shared:
-        # struct mount_attr: set, clear, propagation, user namespace.
-        attributes = (ctypes.c_uint64 * 4)(
-            _ATTR_RDONLY if read_only else 0, 0, 0 if shared else _MS_SLAVE, 0
+        kernel.change_mount(
+            tree,
+            attributes=kernel.MOUNT_ATTR_RDONLY if read_only else 0,
+            propagation=0 if shared else kernel.MS_SLAVE,
+            recursive=recursive,
         )
-        _syscall(
-            _SYS_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH | deep, bytes(attributes),
-            ctypes.sizeof(attributes), what=f"cannot change the mount of {source}",
-        )  # fmt: skip
     return tree
 
 
-def _look(root: int, path: str) -> int:
-    """What is at ``path`` in the tree ``root``, which no link leads out of."""
-    # struct open_how: flags, mode, resolve.
-    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT)
-    words = (root, os.fsencode(path), bytes(how), ctypes.sizeof(how))
-    return _syscall(_SYS_OPENAT2, *words, what=path)
-
-
 def _place(root: int, path: str, *, directory: bool, links: int = 0) -> int:
-    """The same, made if it is missing."""
+    """What is at ``path`` in the tree ``root``, which no link leads out of; made if missing."""
     try:
-        return _look(root, path)
+        return kernel.open_in_root(root, path)
     except OSError as error:
         if error.errno != errno.ENOENT or path == "/":
             raise
@@ -110,63 +62,55 @@ def _place(root: int, path: str, *, directory: bool, links: int = 0) -> int:
         raise OSError(error.errno, f"cannot make {path}: {error.strerror}") from error
     finally:
         os.close(parent)
-    return _look(root, path)
+    return kernel.open_in_root(root, path)
 
 
 def _attach(tree: int, there: int, what: str) -> None:
-    flags = _MOVE_FROM_FD | _MOVE_TO_FD
-    _syscall(_SYS_MOVE_MOUNT, tree, b"", there, b"", flags, what=what)
+    try:
+        kernel.move_mount(tree, there)
+    except OSError as error:
+        raise OSError(error.errno, f"{what}: {error.strerror}") from error
     os.close(tree)
     os.close(there)
 
 
-def _escaped(path: str) -> str:
-    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
-
-
 def _mount_root(place: str, order: dict[str, Any]) -> None:
-    layers, upper = [_escaped(each) for each in order["layers"]], _escaped(order["upper"])
+    layers, upper = [escape(each) for each in order["layers"]], escape(order["upper"])
     if order["read-only"]:
-        _mount("overlay", place, "overlay", _MS_RDONLY, f"lowerdir={':'.join([upper, *layers])}")
+        stack = ":".join([upper, *layers])
+        kernel.mount("overlay", place, "overlay", flags=kernel.MS_RDONLY, data=f"lowerdir={stack}")
         return
-    options = f"lowerdir={':'.join(layers)},upperdir={upper},workdir={_escaped(order['work'])}"
-    _mount("overlay", place, "overlay", 0, options)
+    options = f"lowerdir={':'.join(layers)},upperdir={upper},workdir={escape(order['work'])}"
+    kernel.mount("overlay", place, "overlay", data=options)
 
 
 def _take_root(place: str, order: dict[str, Any]) -> None:
     """Make ``place`` the root, with everything mounted in it that the order names."""
-    if _libc.unshare(_CLONE_NEWNS) != 0:
-        raise _failed("unshare")
+    kernel.unshare(kernel.CLONE_NEWNS)
     # Before the next step, after which nothing mounted here is seen on the host any more.
     trees = [
         _clone(source, read_only=read_only, recursive=recursive, shared=shared)
         for source, _, read_only, recursive, shared in order["mounts"]
     ]
-    _mount(None, "/", None, _MS_REC | _MS_SLAVE)
+    kernel.mount("none", "/", "none", flags=kernel.MS_REC | kernel.MS_SLAVE)
     _mount_root(place, order)
     root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     for target, options in order["memory"]:
         there = _place(root, target, directory=True)
-        flags = _MS_NOSUID | _MS_NODEV
-        _mount("tmpfs", f"/proc/self/fd/{there}", "tmpfs", flags, options)
+        flags = kernel.MS_NOSUID | kernel.MS_NODEV
+        kernel.mount("tmpfs", f"/proc/self/fd/{there}", "tmpfs", flags=flags, data=options)
         os.close(there)
     for tree, (source, target, *_) in zip(trees, order["mounts"], strict=True):
         there = _place(root, target, directory=os.path.isdir(source))
         _attach(tree, there, f"cannot mount {source} at {target}")
     for path in order["inaccessible"]:
-        there = _look(root, path)
+        there = kernel.open_in_root(root, path)
         kind = "dir" if stat.S_ISDIR(os.fstat(there).st_mode) else "reg"
         tree = _clone(f"{_INACCESSIBLE}/{kind}", read_only=True, recursive=False, shared=False)
         _attach(tree, there, f"cannot hide {path}")
     os.fchdir(root)
     os.close(root)
-    number = _SYS_PIVOT_ROOT.get(os.uname().machine)
-    if number is None:
-        raise OSError(errno.ENOSYS, f"stage1 fly does not know the machine {os.uname().machine}")
-    _syscall(number, b".", b".", what="cannot change the root")
-    if _libc.umount2(b".", _MNT_DETACH) != 0:
-        raise _failed("cannot leave the root of the host")
-    os.chdir("/")
+    kernel.pivot_root()
 
 
 def _confinement(process: dict[str, Any], order: dict[str, Any]) -> dict[str, Any]:
@@ -238,6 +182,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
             channel.sendall(b"READY=1")
         os.execve(process["args"][0], process["args"], environment)
     except OSError as error:
-        sys.stderr.write(f"{what}: {error.strerror or error}\n")
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"{what}: {where}{error.strerror or error}\n")
         sys.stderr.flush()
         os._exit(status)

@@ -301,8 +301,8 @@ class Store:
 
         ``size`` is the bytes of its content. A collection frees the old tree. Raises StoreError.
         """
+        from rktsd.host.kernel import exchange
         from rktsd.store.collect import retire
-        from rktsd.store.tree import exchange
 
         with self.exclusive(), _writing(self.root):
             if self.has_layer(layer):

@@ -80,28 +80,15 @@ def _empty(base: int) -> int:
 
 def sync_filesystem(path: str) -> None:
     """Write out all of the file system that holds ``path``: one wait instead of one per file."""
-    import ctypes
-
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syncfs(descriptor) != 0:
-            reason = os.strerror(ctypes.get_errno())
-            raise StoreError(f"cannot sync {path}: {reason}")
+        from rktsd.host import kernel
+
+        kernel.sync_filesystem(descriptor)
+    except OSError as error:
+        raise StoreError(f"cannot sync {path}: {error.strerror}") from error
     finally:
         os.close(descriptor)
-
-
-def exchange(first: str, second: str) -> None:
-    """Swap two names, so that neither is missing at any moment (renameat2(2)). Raises OSError."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    here = -100  # AT_FDCWD
-    names = os.fsencode(first), os.fsencode(second)
-    if libc.renameat2(here, names[0], here, names[1], 2) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), first)
 
 
 def mark_opaque(root: str, directories: Iterable[bytes]) -> None:
