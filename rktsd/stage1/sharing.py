@@ -6,7 +6,6 @@ Nothing of it stays.
 """
 
 import array
-import ctypes
 import os
 import select
 import signal
@@ -15,28 +14,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-_CLONE_NEWNS, _CLONE_NEWPID = 0x00020000, 0x20000000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x4000, 1 << 19
+from rktsd.host import kernel
+
 _NAMESPACE, _EXEC = 226, 203
 _PATIENCE = 30_000
 # Whoever is process 1 of a namespace gets its orphans, and need not look after those it ignores.
 _HOLDER = ("/usr/bin/env", "--ignore-signal=CHLD", "/usr/bin/sleep", "infinity")
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def _unshared() -> None:
-    _check(_libc.unshare(_CLONE_NEWPID), "cannot make a PID namespace")
-
-
-def _joined(namespace: int) -> None:
-    _check(_libc.setns(namespace, _CLONE_NEWPID), "cannot join the PID namespace")
 
 
 def _namespace(place: str, unit: str) -> int:
@@ -102,11 +85,10 @@ def _tell(message: str) -> None:
 
 def _own_proc() -> None:
     """A /proc that tells of the namespace, for systemd-nspawn alone."""
-    _check(_libc.unshare(_CLONE_NEWNS), "cannot make a mount namespace")
-    slave = ctypes.c_ulong(_MS_REC | _MS_SLAVE)
-    _check(_libc.mount(None, b"/", None, slave, None), "cannot make mounts private")
-    flags = ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    _check(_libc.mount(b"proc", b"/proc", b"proc", flags, None), "cannot mount /proc")
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount("none", "/", "none", flags=kernel.MS_REC | kernel.MS_SLAVE)
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("proc", "/proc", "proc", flags=flags)
 
 
 def _become(command: Sequence[str]) -> None:
@@ -132,7 +114,9 @@ def main(arguments: Sequence[str]) -> NoReturn:
     status = 0
     try:
         if verb == "hold":
-            child, start = _child_of_systemd(_unshared, lambda: _become(_HOLDER))
+            child, start = _child_of_systemd(
+                lambda: kernel.unshare(kernel.CLONE_NEWPID), lambda: _become(_HOLDER)
+            )
             with open(place, "w") as file:
                 file.write(f"{child}\n")
             _tell(f"MAINPID={child}\nREADY=1")
@@ -144,7 +128,9 @@ def main(arguments: Sequence[str]) -> NoReturn:
                 _own_proc()
                 _become(command)
 
-            child, start = _child_of_systemd(lambda: _joined(namespace), become)
+            child, start = _child_of_systemd(
+                lambda: kernel.setns(namespace, kernel.CLONE_NEWPID), become
+            )
             _tell(f"MAINPID={child}")
         os.write(start, b"g")
     except (OSError, ValueError) as error:
