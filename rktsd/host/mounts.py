@@ -1,4 +1,4 @@
-"""What pods have mounted, without kernel.mount(8), another process at every start of one."""
+"""What pods have mounted, without mount(8), another process at every start of one."""
 
 from __future__ import annotations
 

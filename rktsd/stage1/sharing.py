@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from rktsd.host import kernel
+from rktsd.host.mounts import private_mounts
 
 _NAMESPACE, _EXEC = 226, 203
 _PATIENCE = 30_000
@@ -85,8 +86,7 @@ def _tell(message: str) -> None:
 
 def _own_proc() -> None:
     """A /proc that tells of the namespace, for systemd-nspawn alone."""
-    kernel.unshare(kernel.CLONE_NEWNS)
-    kernel.mount("none", "/", "none", flags=kernel.MS_REC | kernel.MS_SLAVE)
+    private_mounts(follow=True)
     flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
     kernel.mount("proc", "/proc", "proc", flags=flags)
 
