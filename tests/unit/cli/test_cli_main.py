@@ -25,6 +25,12 @@ def _rkt(capsys: Capture, *arguments: str) -> tuple[int, str, str]:
     return status, out, err
 
 
+def test_the_package_is_the_command(capsys: Capture) -> None:
+    command = ["/usr/bin/python3", "-m", "rktsd", "version"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == _rkt(capsys, "version")[1]
+
+
 def test_without_a_command_there_is_help_and_exit_status_2(capsys: Capture) -> None:
     status, out, err = _rkt(capsys)
     assert (status, err) == (2, "")
