@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import signal
 
 FORMATS = ("json", "json-pretty")
+DRAWINGS = ("tree", "dot")
 _UNITS = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
 }  # fmt: skip
@@ -19,11 +20,11 @@ def none(parsed: Parsed) -> None:
         raise UsageError(f'unexpected argument "{parsed.arguments[0]}"')
 
 
-def output_format(values: Values) -> str | None:
-    """json, json-pretty or None."""
+def output_format(values: Values, *, known: tuple[str, ...] = FORMATS) -> str | None:
+    """One of ``known`` or None. Raises UsageError."""
     given = values.last("format")
-    if given is not None and given not in FORMATS:
-        raise UsageError(f'--format: unknown format "{given}", not one of {", ".join(FORMATS)}')
+    if given is not None and given not in known:
+        raise UsageError(f'--format: unknown format "{given}", not one of {", ".join(known)}')
     return given
 
 

@@ -220,6 +220,14 @@ COMMANDS: dict[str, Command] = {
         examples=("image rm example.com/web:1.2", "image rm sha512-91e98d7f1679"),
         root=True,
     ),
+    "image tree": Command(
+        "imagetree",
+        "tree",
+        "Draw stored images with layers, dependencies and users",
+        "[IMAGE...]",
+        flags.IMAGE_TREE,
+        examples=("image tree", "image tree --format=dot example.com/web"),
+    ),
     "image verify": Command(
         "verifying",
         "verify",

@@ -313,6 +313,8 @@ IMAGE_GC = (
     _value("keep", "NUMBER", "keep the NUMBER images of each name that were imported last"),
 )
 IMAGE_INSPECT = (_FORMAT,)
+_DRAWING = _value("format", "tree|dot", "draw a tree, or print what dot(1) draws (tree)")
+IMAGE_TREE = (Flag("full", help="whole IDs"), _DRAWING)
 IMAGE_CAT_MANIFEST = (_PRETTY,)
 VOLUME_LIST = (_NO_LEGEND, _FORMAT)
 VOLUME_INSPECT = (_FORMAT,)

@@ -29,7 +29,7 @@ _SORTS: dict[str, Callable[[ImageRecord], str | int]] = {
     "lastused": lambda record: record.last_used,
     "size": lambda record: record.size,
 }
-_SHORT = len("sha512-") + 12
+SHORT_ID = len("sha512-") + 12
 _GRACE = 24 * 3600.0
 
 
@@ -125,7 +125,7 @@ def _sorted(records: list[ImageRecord], values: Values) -> list[ImageRecord]:
 def _cells(record: ImageRecord, whole: bool) -> dict[str, str]:
     show = table.exactly if whole else table.ago
     return {
-        "id": record.id if whole else record.id[:_SHORT],
+        "id": record.id if whole else record.id[:SHORT_ID],
         "name": shown_name(record),
         "size": str(record.size) if whole else table.size(record.size),
         "importtime": show(record.import_time),

@@ -22,7 +22,7 @@ def inspect(context: Context, parsed: Parsed) -> int:
     style = output_format(parsed.values)
     store = Store.open(context.paths.store)
     found = [called(reference, store) for reference in parsed.arguments]
-    users = _users(context, store)
+    users = users_of_images(context, store)
     described = [_describe(store, record, users) for record in found]
     if style is not None:
         sys.stdout.write(table.as_json(described, style))
@@ -32,7 +32,7 @@ def inspect(context: Context, parsed: Parsed) -> int:
     return 0
 
 
-def _users(context: Context, store: Store) -> dict[str, list[dict[str, str]]]:
+def users_of_images(context: Context, store: Store) -> dict[str, list[dict[str, str]]]:
     """Image ID → who uses it: pods on disk, pod files, and images that lie on top of it."""
     from rktsd.pods import usage
 

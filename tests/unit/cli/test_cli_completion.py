@@ -27,6 +27,7 @@ OFFERS = {
     "sta": ["start", "stats", "status"],
     "image in": ["inspect"],
     "image verify --fe": ["--fetch"],
+    "image tree --format=": ["--format=dot", "--format=tree"],
     "help imp": [],
     "help statu": ["status"],
     "--debug li": ["list"],

@@ -87,6 +87,7 @@ OURS = {
     "pod init": "overwrite",
     "pod show": "instance pretty-print",
     "pod units": "format instance",
+    "image tree": "format full",
     "volume inspect": "format",
     "volume list": "format no-legend",
     "volume prune": "",
