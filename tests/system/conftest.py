@@ -72,3 +72,19 @@ def make_pod(pod_box: Box) -> Iterator[MakePod]:
     yield make
     for pod in made:
         pod.remove()
+
+
+@pytest.fixture
+def cli(pod_box: Box) -> Iterator[Box]:
+    """The box, with no pods of others in the lists, and none left of the test."""
+    _remove_pods(pod_box)
+    yield pod_box
+    _remove_pods(pod_box)
+
+
+def _remove_pods(box: Box) -> None:
+    box.shell(
+        "for uuid in $(rkt list --full --no-legend | cut -f1); do"
+        " rkt stop --force $uuid; rkt rm $uuid; done >/dev/null 2>&1 || :;"
+        " rkt gc --grace-period=0s --expire-prepared=0s"
+    )

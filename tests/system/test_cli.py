@@ -5,71 +5,26 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from tests.box import Box
 from tests.material import images
+from tests.system.commands import (
+    IMAGE,
+    UUID,
+    begun,
+    good,
+    lines,
+    prepare,
+    rkt,
+    run,
+    states,
+)
 from tests.system.conftest import MakePod, store_image
 from tests.system.pods import SERVE, app
 from tests.waiting import eventually
-
-IMAGE = "example.com/busybox"
-OUTPUT = "/tmp/run.out"
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-Done = subprocess.CompletedProcess[str]
-
-
-@pytest.fixture
-def cli(pod_box: Box) -> Iterator[Box]:
-    """The box, with no pods of others in the lists, and none left of the test."""
-    yield pod_box
-    pod_box.shell(
-        "for uuid in $(rkt list --full --no-legend | sed -n 's/\\t.*\\trunning\\t.*//p'); do"
-        " rkt stop --force $uuid; done; rkt gc --grace-period=0s --expire-prepared=0s"
-    )
-
-
-def rkt(box: Box, *arguments: str, timeout: float = 60) -> Done:
-    return box.run(["rkt", *arguments], timeout=timeout)
-
-
-def good(box: Box, *arguments: str) -> str:
-    """What a command prints that has to succeed."""
-    return box.run(["rkt", *arguments], check=True).stdout
-
-
-def run(box: Box, script: str, *flags: str) -> Done:
-    """``rkt run`` of a shell script without a network."""
-    return rkt(box, "run", "--net=none", *flags, IMAGE, "--", "-c", script)
-
-
-def begun(launcher: str, script: str) -> str:
-    """Words of a shell: run the script in an app, until it says ready; the command is $pid."""
-    # What an earlier one left in the file is not to be taken for this one's.
-    return (
-        f'rm -f {OUTPUT}; {launcher} rkt run --net=none {IMAGE} -- -c "{script}" >{OUTPUT} 2>&1 &'
-        f" pid=$!; until grep -q ready {OUTPUT} 2>/dev/null; do sleep 0.05; done;"
-    )
-
-
-def prepare(box: Box, *words: str) -> str:
-    uuid = good(box, "prepare", "--quiet", *words).strip()
-    assert UUID.fullmatch(uuid)
-    return uuid
-
-
-def states(box: Box) -> dict[str, str]:
-    return {pod["name"]: pod["state"] for pod in json.loads(good(box, "list", "--format=json"))}
-
-
-def lines(text: str) -> dict[str, str]:
-    """KEY=VALUE lines."""
-    return dict(line.split("=", 1) for line in text.splitlines())
 
 
 @pytest.mark.row("exit/ExitCodeSimple")

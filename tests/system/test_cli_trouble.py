@@ -7,9 +7,7 @@ import json
 import pytest
 
 from tests.box import Box
-from tests.system.test_cli import IMAGE, begun, cli, good, rkt, run, states
-
-__all__ = ["cli"]
+from tests.system.commands import IMAGE, begun, good, rkt, run, states
 
 
 @pytest.mark.parametrize("attempt", range(4))

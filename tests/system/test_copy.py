@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.box import Box
+from tests.system.commands import IMAGE, good, prepare, rkt
 from tests.system.conftest import MakePod
 from tests.system.pods import NO_NETWORK, SERVE, Pod, app
-from tests.system.test_cli import IMAGE, cli, good, prepare, rkt
-
-__all__ = ["cli"]
 
 USER = "user = 1000\ngroup = 100\n"
 VOLUME = '[[volume]]\nname = "data"\nkind = "host"\nsource = "/srv/copied"\n'

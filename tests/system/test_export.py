@@ -7,9 +7,7 @@ import json
 import pytest
 
 from tests.box import Box
-from tests.system.test_cli import IMAGE, cli, good, prepare, rkt, run, states
-
-__all__ = ["cli"]
+from tests.system.commands import IMAGE, good, prepare, rkt, run, states
 
 CHANGE = "echo made >/made; rm /etc/passwd; chown 7:8 /made; chmod 4755 /made"
 

@@ -9,10 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.box import Box
-from tests.system.test_cli import IMAGE, cli, good, lines, prepare, rkt, states
+from tests.system.commands import IMAGE, good, lines, prepare, rkt, states
 from tests.waiting import eventually
-
-__all__ = ["cli"]
 
 RUN = f"rkt run --interactive --net=none {IMAGE}"
 PROMPT = "/ #"

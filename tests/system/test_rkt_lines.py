@@ -7,10 +7,8 @@ import json
 import pytest
 
 from tests.box import Box
-from tests.system.test_cli import IMAGE, cli, good
+from tests.system.commands import IMAGE, good
 from tests.waiting import eventually
-
-__all__ = ["cli"]
 
 B = IMAGE
 FETCHED = "rkt run --net=none"
