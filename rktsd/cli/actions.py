@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from typing import NamedTuple
 
 from rktsd.cli.arguments import none, pods, positive_span, signal_number, span
 from rktsd.cli.context import Context, require_systemd
@@ -11,12 +12,26 @@ from rktsd.errors import NotFound, RktError, UsageError
 from rktsd.pods import cache, query
 
 
+class _Wish(NamedTuple):
+    """How to stop pods; ``timeout`` in seconds."""
+
+    force: bool
+    signal: int | None
+    timeout: float | None
+
+
 def stop(context: Context, parsed: Parsed) -> int:
     """Stop the units of pods; one that does not run is no error."""
     require_systemd()
     if parsed.values.on("force") and {"signal", "timeout"} & parsed.values.keys():
         raise UsageError("--force kills at once: --signal and --timeout have no meaning with it")
-    return _each(context, parsed, lambda pod: _stop(context, pod, parsed))
+    timeout, number = parsed.values.last("timeout"), parsed.values.last("signal")
+    wish = _Wish(
+        parsed.values.on("force"),
+        None if number is None else signal_number(number, "signal"),
+        None if timeout is None else positive_span(timeout, "timeout"),
+    )
+    return _each(context, parsed, lambda pod: _stop(context, pod, wish))
 
 
 def start(context: Context, parsed: Parsed) -> int:
@@ -61,11 +76,9 @@ if TYPE_CHECKING:
     Action = Callable[[str], None]
 
 
-def _stop(context: Context, pod: str, parsed: Parsed) -> None:
+def _stop(context: Context, pod: str, wish: _Wish) -> None:
     from rktsd.pods import stop as stopping
 
-    values = parsed.values
-    timeout, number = values.last("timeout"), values.last("signal")
     place = query.find(context.paths, pod)
     if place.uuid not in query.running(context.paths, [place]).pods:
         if place.stage != "run":
@@ -77,9 +90,9 @@ def _stop(context: Context, pod: str, parsed: Parsed) -> None:
     stopping.stop(
         place,
         context.paths,
-        force=values.on("force"),
-        signal=None if number is None else signal_number(number, "signal"),
-        timeout=None if timeout is None else positive_span(timeout, "timeout"),
+        force=wish.force,
+        signal=wish.signal,
+        timeout=wish.timeout,
     )
     sys.stdout.write(f'"{place.uuid}"\n')
 

@@ -227,6 +227,9 @@ def test_stop_within_a_time(cli: Box, flags: list[str]) -> None:
         (["restart"], "restart: must provide at least one pod UUID or name"),
         (["stop", "--force", "--timeout=1s", "x"],
          "stop: --force kills at once: --signal and --timeout have no meaning with it"),
+        (["stop", "--timeout=soon", "no-such"],
+         'stop: invalid argument "soon" for --timeout: not a time like 30m or 1h30m'),
+        (["stop", "--signal=LOUD", "no-such"], 'stop: --signal: "LOUD" is not a signal'),
         (["pod", "diff", "no-such"], 'diff: no matches found for "no-such"'),
     ],
 )  # fmt: skip
