@@ -96,7 +96,7 @@ def peers(entries: Mapping[str, Iterable[Entry]], pod: str, *, names: frozenset[
     """The lines of ``pod``'s hosts for the pods on its networks. Pure.
 
     Nobody gets the name of another pod by calling himself so: an alias counts only when it is
-    not among ``names``.
+    not among ``names``. A pod that is called localhost is not found.
     """
     networks = {entry.network for entry in entries[pod]}
     lines = []
@@ -104,7 +104,7 @@ def peers(entries: Mapping[str, Iterable[Entry]], pod: str, *, names: frozenset[
         if other == pod:
             continue
         for entry in theirs:
-            found = [entry.name] if entry.name != _NOBODY else []
+            found = [entry.name] if entry.name not in (_NOBODY, *RESERVED) else []
             alias = entry.alias.lower()
             if alias not in names and alias not in RESERVED:
                 found.append(entry.alias)

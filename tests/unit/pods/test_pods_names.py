@@ -17,8 +17,9 @@ ENTRIES = {
         Entry("lab", "10.0.0.6", "thief", "DB"),
         Entry("lab", "fd00::6", "thief", "localhost"),
     ],
+    "localhost": [Entry("lab", "10.0.0.7", "localhost", "localhost")],
 }
-NAMES = frozenset(("db", "web-1", "-", "thief"))
+NAMES = frozenset(("db", "web-1", "-", "thief", "localhost"))
 
 
 def test_pods_see_those_on_their_networks() -> None:
