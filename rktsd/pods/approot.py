@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, NoReturn
@@ -25,7 +26,6 @@ from rktsd.pods.spec import PodSpec
 from rktsd.store.confine import drop_capabilities
 from rktsd.systemd.bus import Bus
 
-_SIGKILL = 9
 # statfs(2): what is no file in these but the kernel.
 _PSEUDO = frozenset(
     (0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x1CD1, 0x19800202, 0x64626720, 0x74726163,
@@ -95,7 +95,7 @@ def inside(
     """
     problems, channel = os.pipe2(os.O_CLOEXEC)
     with _scratch(root) as scratch, _mapping(root) as users:
-        pid = os.fork()
+        pid = _fork()
         if pid == 0:
             os.close(problems)
             # Nobody is to wait for an end that his own copy of it keeps away.
@@ -109,7 +109,7 @@ def inside(
         except BaseException as error:
             failure = error
             # If it was the child that failed, it has said so before its end of the pipe was closed.
-            os.kill(pid, _SIGKILL)
+            os.kill(pid, signal.SIGKILL)
         with open(problems, "rb") as file:
             said = file.read().decode(errors="replace")
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -119,6 +119,18 @@ def inside(
         raise failure
     if status:
         raise StoreError(f"the copy ended with {status}")
+
+
+def _fork() -> int:
+    """A child that does not hear the keys that interrupt us: we end it, and say why."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
 
 
 @contextlib.contextmanager

@@ -84,6 +84,34 @@ def test_streams(make_pod: MakePod, pod_box: Box) -> None:
     assert pod.box.shell("rkt cp copied:/ - | head -c 1 | wc -c") == "1\n"
 
 
+INTERRUPTED = """
+import signal, subprocess
+def begin():
+    pipe = subprocess.PIPE
+    copy = subprocess.Popen(["rkt", "cp", "copied:/big", "-"], bufsize=0, stdout=pipe, stderr=pipe)
+    copy.stdout.read(1)  # from now on the pipes are full
+    with open(f"/proc/{copy.pid}/task/{copy.pid}/children") as file:
+        children = file.read().split()
+    for child in children:
+        subprocess.run(["kill", "-INT", child], check=True)
+    return copy, len(children)
+copy, children = begin()
+rest, said = copy.communicate()
+print(children, copy.returncode, len(rest) > 1 << 20, said.decode())
+copy, children = begin()
+copy.send_signal(signal.SIGINT)
+said = copy.stderr.read()
+print(children, copy.wait(), said.decode())
+"""
+
+
+def test_an_interrupt_is_for_the_command(make_pod: MakePod, pod_box: Box) -> None:
+    pod = serving(make_pod, pod_box, extra="")
+    inner(pod, "head -c 1048576 /dev/zero >/big")
+    done = pod.box.run(["/usr/bin/python3", "-c", INTERRUPTED], check=True)
+    assert done.stdout == "1 0 True \n1 130 cp: interrupted\n\n"
+
+
 def test_pods_that_do_not_run(cli: Box) -> None:
     cli.write("/tmp/new", "hello\n")
     uuid = prepare(cli, IMAGE, "--", "-c", "cat /new; echo made >/made")
