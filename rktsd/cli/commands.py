@@ -313,6 +313,14 @@ COMMANDS: dict[str, Command] = {
         flags.POD_DIFF,
         examples=("pod diff web",),
     ),
+    "pod graph": Command(
+        "podgraph",
+        "graph",
+        "Draw a pod with units, namespaces, mounts, networks and ports",
+        "POD",
+        flags.POD_GRAPH,
+        examples=("pod graph web", "pod graph --format=dot 5bc0"),
+    ),
     "pod init": Command(
         "beginning",
         "init",

@@ -314,6 +314,7 @@ IMAGE_GC = (
 )
 IMAGE_INSPECT = (_FORMAT,)
 _DRAWING = _value("format", "tree|dot", "draw a tree, or print what dot(1) draws (tree)")
+POD_GRAPH = (_DRAWING, _UUID_FILE)
 IMAGE_TREE = (Flag("full", help="whole IDs"), _DRAWING)
 IMAGE_CAT_MANIFEST = (_PRETTY,)
 VOLUME_LIST = (_NO_LEGEND, _FORMAT)

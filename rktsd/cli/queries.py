@@ -115,9 +115,9 @@ def _app_json(app: AppStatus, status: PodStatus) -> dict[str, Any]:
     }
     members |= {key: value for key, value in optional.items() if value is not None}
     members["image_id"] = app.image_id
-    mounts = _mounts(app, status)
-    if mounts:
-        members["mounts"] = mounts
+    mounted = mounts(app, status)
+    if mounted:
+        members["mounts"] = mounted
     section = app.manifest.get("app") or {}
     for key, source in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
         if section.get(source):
@@ -125,7 +125,8 @@ def _app_json(app: AppStatus, status: PodStatus) -> dict[str, Any]:
     return members
 
 
-def _mounts(app: AppStatus, status: PodStatus) -> list[dict[str, Any]]:
+def mounts(app: AppStatus, status: PodStatus) -> list[dict[str, Any]]:
+    """The volumes of an app, as the JSON of ``status`` has them."""
     volumes = {volume["name"]: volume for volume in status.manifest.get("volumes") or ()}
     found = []
     for mount in app.manifest.get("mounts") or ():

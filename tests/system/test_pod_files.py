@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.box import Box
 from tests.system.conftest import MakePod
-from tests.system.pods import SERVE, app
+from tests.system.pods import NO_NETWORK, SERVE, app
 from tests.waiting import eventually
 
 # Not the times of directories: SQLite makes and removes files of its own while it reads.
@@ -32,6 +33,34 @@ def test_units_are_those_that_a_start_makes(pod_box: Box, make_pod: MakePod) -> 
     bundle = json.loads(pod_box.read("/run/rkt/pods/rehearsed/apps/one/config.json"))
     planned = told["plan"]["bundles"][0]["config"]
     assert bundle["process"] == planned["process"]
+
+
+def test_drawings_show_what_runs(pod_box: Box, make_pod: MakePod) -> None:
+    """The graph has the units and namespaces that the host has, and the image knows its pod."""
+    volumes = '[[volume]]\nname = "site"\nkind = "host"\nsource = "/srv"\n'
+    mounted = 'mounts = [{ volume = "site", path = "/opt" }]'
+    pod = make_pod("drawn", NO_NETWORK + volumes + app("one", SERVE, extra=mounted))
+    pod.start()
+    shown = pod_box.run(["rkt", "pod", "graph", "drawn"], check=True).stdout
+    for unit in (pod.unit, pod.slice, pod.app_unit("one")):
+        assert f"─ {unit} (active)\n" in shown
+    leader = pod_box.shell(
+        f"set $(cat /proc/{pod.show('MainPID', pod.app_unit('one'))}/task/*/children);"
+        " readlink /proc/$1/ns/net /proc/$1/ns/mnt"
+    )
+    assert [each in shown for each in leader.split()] == [True, True]
+    assert f"{pod_box.shell('readlink /proc/self/ns/user').strip()}, the host's\n" in shown
+    assert re.search("─ mount /opt\n[│ ]+└─ /srv\n", shown)
+    ascii = pod_box.shell("LC_ALL=C rkt pod graph drawn")
+    assert ascii.isascii()
+    assert len(ascii.splitlines()) == len(shown.splitlines())
+    image = pod_box.shell("rkt image tree example.com/busybox")
+    assert f"─ pod {pod.last_run()} (drawn)\n" in image
+    assert "─ pod file of drawn\n" in image
+    pod.stop()
+    ended = pod_box.run(["rkt", "pod", "graph", "drawn"], check=True).stdout
+    assert ".slice" not in ended
+    assert "app one (example.com/busybox:1.0.0, exited)" in ended
 
 
 def test_check_tells_every_fault(pod_box: Box, make_pod: MakePod) -> None:

@@ -84,6 +84,7 @@ OURS = {
     "cp": "archive",
     "restart": "uuid-file",
     "pod diff": "uuid-file",
+    "pod graph": "format uuid-file",
     "pod init": "overwrite",
     "pod show": "instance pretty-print",
     "pod units": "format instance",
