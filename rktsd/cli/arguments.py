@@ -50,6 +50,22 @@ def positive_span(text: str, flag: str) -> float:
     return seconds
 
 
+def moment(text: str, flag: str) -> float:
+    """Seconds since the epoch from a time as systemd takes it (systemd.time(7)). Raises UsageError.
+
+    ``now``, ``+5min``, ``18:00`` or ``2026-01-31 12:00:00``, say.
+    """
+    import re
+
+    from rktsd.host.process import run
+
+    done = run(["systemd-analyze", "timestamp", "--", text], check=False)
+    found = re.search(rb"UNIX seconds: @([0-9.]+)", done.stdout)
+    if done.returncode != 0 or found is None:
+        raise UsageError(f'--{flag}: "{text}" is not a time', hint="see man 7 systemd.time")
+    return float(found[1])
+
+
 def signal_number(text: str, flag: str) -> "signal.Signals":
     """A signal by its name, with or without SIG, or its number. Raises UsageError."""
     import signal

@@ -97,6 +97,14 @@ COMMANDS: dict[str, Command] = {
         root=True,
     ),
     "enter": _ENTER,
+    "events": Command(
+        "events",
+        "events",
+        "Show what happens to pods and apps, while it happens",
+        "[POD...]",
+        flags.EVENTS,
+        examples=("events", "events --app=nginx web", "events --format=json --until=+1h"),
+    ),
     "exec": _ENTER._replace(examples=("exec web", "exec --app=redis web redis-cli info")),
     "export": Command(
         "podexport",

@@ -271,6 +271,14 @@ TOP = (
     _value("count", "NUMBER", "end after so many rounds"),
     *STATS,
 )
+EVENTS = (
+    _SOME_APPS,
+    _value("count", "NUMBER", "end after so many events", short="n"),
+    _value("until", "TIME", "end at TIME, as journalctl(1) takes it: +1h, 18:00"),
+    _NO_LEGEND,
+    _FORMAT,
+    _UUID_FILE,
+)
 LOGS = (
     _value("app", "APP,...", "of these apps only", several=True),
     Flag("follow", help="go on with new lines as they come", short="f"),

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from rktsd.cli.arguments import read_uuid_file
+from rktsd.cli.arguments import moment, read_uuid_file
 from rktsd.cli.context import Context
 from rktsd.cli.parse import Parsed, Values
 from rktsd.errors import NotFound, RktError, UsageError
@@ -57,7 +57,7 @@ def _options(values: Values) -> list[str]:
     for flag in ("since", "until"):
         text = values.last(flag)
         if text is not None:
-            _check_time(flag, text)
+            moment(text, flag)
             found.append(f"--{flag}={text}")
     return found
 
@@ -72,14 +72,6 @@ def _lines(values: Values) -> str | None:
             raise UsageError(f'invalid argument "{text}" for --{flag}: not a number')
         return text
     return None
-
-
-def _check_time(flag: str, text: str) -> None:
-    """Raise UsageError for what systemd does not take for a time (systemd.time(7))."""
-    from rktsd.host.process import run
-
-    if run(["systemd-analyze", "timestamp", "--", text], check=False).returncode != 0:
-        raise UsageError(f'--{flag}: "{text}" is not a time', hint="see man 7 systemd.time")
 
 
 def _pod(context: Context, pod: str) -> tuple[str, str, Sequence[str]]:

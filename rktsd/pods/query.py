@@ -119,7 +119,7 @@ def find(paths: Paths, pod: str) -> Place:
     """
     runs = [place for place in places(paths) if place.name == pod]
     if runs:
-        current = _read_word(f"{paths.pod_run(pod)}/uuid")
+        current = current_run(paths, pod)
         runs.sort(key=lambda place: (place.uuid == current, _modified(f"{place.directory}/pod")))
         return runs[-1]
     try:
@@ -134,6 +134,11 @@ def find(paths: Paths, pod: str) -> Place:
     if found is None:
         raise NotFound(f'no matches found for "{pod}"')
     return _place(paths, found[0], uuid)
+
+
+def current_run(paths: Paths, pod: str) -> str | None:
+    """The UUID of the run that goes on, of the pod that systemd knows by that name."""
+    return _read_word(f"{paths.pod_run(pod)}/uuid")
 
 
 def running(paths: Paths, pods: Iterable[Place]) -> Live:
@@ -168,7 +173,7 @@ def running(paths: Paths, pods: Iterable[Place]) -> Live:
 def _is_run(paths: Paths, place: Place, state: str) -> bool:
     if state not in _LIVE:
         return False
-    current = _read_word(f"{paths.pod_run(place.pod)}/uuid")
+    current = current_run(paths, place.pod)
     if current == place.uuid:
         return True
     # A start begins with the directory; the word that it is the current run comes a little later.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Property = tuple[str, str, Any]
     # (unit name, its properties)
     Unit = tuple[str, Sequence[Property]]
+    # (unit name, those of its properties that systemd tells of; strings come as bytes)
+    Change = tuple[str, Mapping[str, Any]]
 
 DESTINATION = b"org.freedesktop.systemd1"
 MANAGER_PATH = b"/org/freedesktop/systemd1"
@@ -122,6 +124,7 @@ class Bus:
         self._results: dict[bytes, str] = {}
         self._jobs: set[bytes] = set()
         self._touched: set[str] = set()
+        self._changes: list[Change] = []
         self._callbacks: list[Callable[..., None]] = []
         self._subscribed = False
 
@@ -199,6 +202,41 @@ class Bus:
         )
         self._manager(b"Subscribe")
         self._subscribed = True
+
+    def watch_units(self, beginning: str) -> None:
+        """Hear of changes of units whose names begin so, in plain letters."""
+        from rktsd.systemd.names import unit_of_path
+
+        def changed(message: Any, error: Any = None, userdata: Any = None) -> None:
+            message.process_reply(True)
+            unit = unit_of_path(message.headers["Path"].decode())
+            if unit.startswith(beginning):
+                found = {name.decode(): value for name, value in message.body[1].items()}
+                self._changes.append((unit, found))
+
+        self._callbacks.append(changed)
+        interface = b"org.freedesktop.DBus.Properties"
+        self._connection.match_signal(
+            DESTINATION, None, interface, b"PropertiesChanged", changed, None
+        )
+        self.subscribe()
+
+    def changes(self, timeout: float | None) -> Sequence[Change]:
+        """What has changed since the last call, after up to ``timeout`` s without anything.
+
+        Needs ``watch_units``. Raises SystemdError when the bus is gone.
+        """
+        from pystemd.dbusexc import DBusBaseError
+
+        try:
+            self._drain()
+            if not self._changes:
+                self._pump(timeout)
+        except DBusBaseError as error:
+            raise SystemdError(f"the system bus is gone: {_message(error)}") from error
+        self._touched.clear()
+        found, self._changes = self._changes, []
+        return found
 
     def start_transient(self, main: Unit, auxiliaries: Sequence[Unit]) -> bytes:
         """All units in one atomic call; the main one is started. Returns its job's path."""

@@ -8,6 +8,33 @@ def escape(text: str) -> str:
     return "".join(c if c in _PLAIN else "".join(f"\\x{b:02x}" for b in c.encode()) for c in text)
 
 
+def unit_of_path(path: str) -> str:
+    """The unit whose object on the bus that is; "" for another object (sd_bus_path_encode(3))."""
+    label = path.removeprefix("/org/freedesktop/systemd1/unit/")
+    if label == path:
+        return ""
+    first, *rest = label.split("_")
+    try:
+        return first + "".join(chr(int(each[:2], 16)) + each[2:] for each in rest)
+    except ValueError:
+        return ""
+
+
+def pod_and_app(unit: str) -> tuple[str, str | None] | None:
+    """The pod whose ``pod_unit`` that is, or a pod and its app; None for any other unit."""
+    name = unit.removesuffix(".service")
+    if name == unit:
+        return None
+    pod = name.removeprefix("rkt@")
+    if pod != name:
+        return pod, None
+    # No name of a pod has a dot, and none of an app begins with an underscore.
+    pod, dot, app = name.removeprefix("rkt-").partition(".")
+    if not name.startswith("rkt-") or not dot or "." in app or app[:1] in ("", "_") or "@" in pod:
+        return None
+    return pod.replace(":", "@"), app
+
+
 def pod_unit(pod: str) -> str:
     """The unit that an administrator starts and stops."""
     return f"rkt@{pod}.service"

@@ -35,6 +35,7 @@ PURE = (
     "stage1/settings.py",
     "stage1/sockets.py",
     "stage1/show.py",
+    "pods/events.py",
 )
 EFFECTS = {"os", "subprocess", "socket", "time", "random", "shutil", "sqlite3", "requests"}
 

@@ -29,6 +29,8 @@ OFFERS = {
     "image verify --fe": ["--fetch"],
     "image tree --format=": ["--format=dot", "--format=tree"],
     "help imp": [],
+    "eve": ["events"],
+    "events --format=json-": ["--format=json-pretty"],
     "help statu": ["status"],
     "--debug li": ["list"],
     "--dir /tmp li": ["list"],

@@ -70,6 +70,7 @@ RKT_1_30 = {
 }
 OURS = {
     "diff": "app format uuid-file",
+    "events": "app count format no-legend until uuid-file",
     "stats": "format no-legend uuid-file",
     "top": "count format interval no-legend uuid-file",
     "kill": "app signal uuid-file",
