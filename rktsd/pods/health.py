@@ -111,7 +111,7 @@ def health_at(place: Cursor, span: Callable[[Cursor], float]) -> Health | None:
     command = place.get("command")
     words = tuple(each.text() for each in command.elements())
     if not words or not words[0].startswith("/"):
-        raise command.problem("not a list that begins with the whole path of a program in the app")
+        raise command.wrong("a list that begins with the whole path of a program in the app")
     interval, timeout = place.get("interval"), place.get("timeout")
     return Health(
         command=words,

@@ -36,8 +36,9 @@ def test_a_table_is_kept_with_the_pod() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("interval = 5", "app[0].health.command: not a list that begins with the whole path"),
-        ('command = ["check"]', "app[0].health.command: not a list that begins with the whole"),
+        ("interval = 5", "app[0].health.command: missing"),
+        ('command = ["check"]', 'app[0].health.command: ["check"] is not a list that begins with'),
+        ("command = []", "app[0].health.command: [] is not a list that begins with the whole path"),
         ('command = ["/c"]\nretries = 0', "app[0].health.retries: 0 is not a number (1 to 1000)"),
         ('command = ["/c"]\naction = "kill"', 'app[0].health.action: "kill" is not restart or'),
         ('command = ["/c"]\ninterval = 0', "app[0].health.interval: 0 is not a time"),
