@@ -51,6 +51,12 @@ def _start(context: Context, word: str, *, again: bool) -> None:
     from rktsd.pods.run import start as start_pod
 
     pod = startable(context.paths, word, again=again)
+    if again:
+        from rktsd.pods import podfile
+
+        # What runs is not stopped for a file that cannot be started from.
+        with contextlib.suppress(NotFound):
+            podfile.load(context.paths, pod)
     start_pod(pod, context.paths, again=again)
     # One that ended at once and was removed has nothing left to name.
     with contextlib.suppress(NotFound):

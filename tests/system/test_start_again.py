@@ -199,6 +199,18 @@ def test_a_pod_file_that_changed(cli: Box, make_pod: MakePod) -> None:
     assert lines(good(cli, "status", second))["pod-file"] == "removed"
 
 
+def test_no_pod_is_stopped_for_a_bad_file(cli: Box, make_pod: MakePod) -> None:
+    pod = make_pod("spoilt", NO_NETWORK + app("one", SERVE))
+    pod.start()
+    pod.wait_ready()
+    run = pod.last_run()
+    pod.write("network = ")
+    done = rkt(cli, "restart", "spoilt")
+    assert (done.returncode, done.stdout) == (254, "")
+    assert done.stderr.startswith(f"restart: {pod.file}: ")
+    assert lines(good(cli, "status", run))["state"] == "running"
+
+
 def test_stop_by_another_signal(cli: Box) -> None:
     script = "trap 'echo quit; exit 4' QUIT; echo ready; sleep 1000 & wait"
     uuid = serve(cli, script=script)
