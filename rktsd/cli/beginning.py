@@ -10,7 +10,7 @@ from rktsd.cli.parse import Parsed
 from rktsd.errors import BadInput, NotFound, RktError, StoreError, UsageError
 from rktsd.host.files import write_atomic
 from rktsd.images.references import Kind, parse_reference
-from rktsd.pods import podfile
+from rktsd.pods import kept, podfile
 from rktsd.pods.locate import find_pod_file
 
 _HEAD = """\
@@ -59,6 +59,7 @@ def _path(context: Context, word: str, *, overwrite: bool) -> str:
     else:
         if not overwrite or not found.endswith(".toml"):
             raise BadInput(f"{found}: exists", hint="--overwrite replaces a .toml")
+    kept.check_free(context.paths, word)
     try:
         os.makedirs(context.paths.pod_files, 0o755, exist_ok=True)
     except OSError as error:

@@ -56,6 +56,15 @@ def holder(paths: Paths, name: str, *, replace: bool) -> Place | None:
     return found
 
 
+def check_free(paths: Paths, name: str) -> None:
+    """Raise BadInput when a pod without a file has ``name``: a file would hide it."""
+    found = find(paths, name)
+    if found is not None:
+        raise BadInput(
+            f'the name "{name}" is that of pod {found.uuid}', hint=f"rkt rm {name} removes it"
+        )
+
+
 def startable(paths: Paths, word: str, *, again: bool) -> str:
     """What the unit of the pod is called that ``word`` means: that of a pod file, or of a pod made
     on a command line. Raises NotFound, BadInput; UsageError where ``again`` makes no sense."""

@@ -199,6 +199,16 @@ def test_a_pod_file_that_changed(cli: Box, make_pod: MakePod) -> None:
     assert lines(good(cli, "status", second))["pod-file"] == "removed"
 
 
+def test_a_new_pod_file_hides_no_pod(cli: Box) -> None:
+    uuid = prepare(cli, "--name=taken", IMAGE)
+    done = rkt(cli, "pod", "init", "taken", IMAGE)
+    message = f'init: the name "taken" is that of pod {uuid} (rkt rm taken removes it)\n'
+    assert (done.returncode, done.stdout, done.stderr) == (254, "", message)
+    assert good(cli, "rm", "taken") == f'"{uuid}"\n'
+    assert good(cli, "pod", "init", "taken", IMAGE) == "/etc/rkt/pods/taken.toml\n"
+    cli.shell("rm /etc/rkt/pods/taken.toml")
+
+
 def test_no_pod_is_stopped_for_a_bad_file(cli: Box, make_pod: MakePod) -> None:
     pod = make_pod("spoilt", NO_NETWORK + app("one", SERVE))
     pod.start()
