@@ -17,6 +17,8 @@ def serve(context: Context, parsed: Parsed) -> int:
     none(parsed)
     port = _port(parsed.values.last("listen-port"))
     if parsed.values.on("rotate-key"):
+        if parsed.values.last("listen-port") is not None:
+            raise UsageError("--rotate-key listens nowhere: --listen-port has no meaning with it")
         metadata.rotate_key()
         _begin_anew()
         return 0

@@ -252,6 +252,8 @@ def test_stop_within_a_time(cli: Box, flags: list[str]) -> None:
         (["stop", "--timeout=soon", "no-such"],
          'stop: invalid argument "soon" for --timeout: not a time like 30m or 1h30m'),
         (["stop", "--signal=LOUD", "no-such"], 'stop: --signal: "LOUD" is not a signal'),
+        (["metadata-service", "--rotate-key", "--listen-port=1"],
+         "metadata-service: --rotate-key listens nowhere: --listen-port has no meaning with it"),
         (["pod", "diff", "no-such"], 'diff: no matches found for "no-such"'),
     ],
 )  # fmt: skip
