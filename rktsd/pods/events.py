@@ -110,6 +110,17 @@ def _more(
         yield "exit_code", status if by_itself else 128 + status
 
 
+def judged(event: Event, recorded: str | None) -> Event:
+    """The end of an app with the result that its unit recorded, which knows more than systemd.
+
+    It has counted what the kernel killed for want of memory, and knows of health checks
+    (units/libexec/record-result). Other events stay as they are.
+    """
+    if event.app is None or event.result is None or recorded is None:
+        return event
+    return event._replace(kind=_RESULTS.get(recorded, FAILED), result=recorded)
+
+
 def _has_lived(properties: Mapping[str, Any], moments: Mapping[str, int], told: Told) -> bool:
     """Whether an app was there, or a start was tried, since its last end.
 

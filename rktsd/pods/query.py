@@ -141,6 +141,11 @@ def current_run(paths: Paths, pod: str) -> str | None:
     return _read_word(f"{paths.pod_run(pod)}/uuid")
 
 
+def current_directory(paths: Paths, pod: str) -> str | None:
+    """The directory of that run."""
+    return _read_word(f"{paths.pod_run(pod)}/directory")
+
+
 def running(paths: Paths, pods: Iterable[Place]) -> Live:
     """Those that run, are being started, or are being stopped, as systemd says.
 

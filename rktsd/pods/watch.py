@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from typing import NamedTuple
 
 from rktsd.pods import query
-from rktsd.pods.events import ENDED, FAILED, STARTING, Event, Told, events_of
+from rktsd.pods.events import ENDED, FAILED, STARTING, Event, Told, events_of, judged
 from rktsd.pods.locate import looks_like_uuid
 from rktsd.systemd.bus import Bus
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 # Of a watch that lasts for months: what of the oldest units is forgotten is their end.
 _UNITS = 4096
+
+
+class _Run(NamedTuple):
+    """A run of a pod, and where its directory is."""
+
+    uuid: str
+    directory: str
 
 
 def follow(paths: Paths, until: float | None) -> Generator[Event | None, None, None]:
@@ -47,31 +55,37 @@ def follow(paths: Paths, until: float | None) -> Generator[Event | None, None, N
                 if len(told) > _UNITS:
                     del told[next(iter(told))]
                 for event in events:
-                    yield event._replace(uuid=_run(paths, event, runs))
+                    yield _complete(paths, event, runs)
 
 
-def _current_runs(paths: Paths) -> dict[str, str]:
-    """The UUID of each pod that runs, as far as we may look."""
+def _current_runs(paths: Paths) -> dict[str, _Run]:
+    """What runs, by pod, as far as we may look."""
     try:
         pods = os.listdir(f"{paths.run}/pods")
     except OSError:
         return {}
-    found = {pod: query.current_run(paths, pod) for pod in pods}
-    return {pod: uuid for pod, uuid in found.items() if uuid}
+    found = {pod: _look(paths, pod) for pod in pods}
+    return {pod: run for pod, run in found.items() if run}
 
 
-def _run(paths: Paths, event: Event, runs: dict[str, str]) -> str | None:
-    """The run that an event is of. What it was is gone by the end of it, so ``runs`` keeps it."""
-    pod = event.pod
-    if looks_like_uuid(pod):
-        return pod
-    if event.app is None and event.kind == STARTING:
+def _look(paths: Paths, pod: str) -> _Run | None:
+    uuid, directory = query.current_run(paths, pod), query.current_directory(paths, pod)
+    return _Run(uuid, directory) if uuid and directory else None
+
+
+def _complete(paths: Paths, event: Event, runs: dict[str, _Run]) -> Event:
+    """An event with its run, and the end of an app with what was recorded of it.
+
+    What was the run of a pod is gone by its end, so ``runs`` keeps it.
+    """
+    pod, of_pod = event.pod, event.app is None
+    if of_pod and event.kind == STARTING:
         runs.pop(pod, None)
-    if pod not in runs:
-        uuid = query.current_run(paths, pod)
-        if uuid is None:
-            return None
-        runs[pod] = uuid
-    if event.app is None and event.kind in (ENDED, FAILED):
-        return runs.pop(pod)
-    return runs[pod]
+    run = runs.get(pod) or _look(paths, pod)
+    if run is None:
+        return event._replace(uuid=pod if looks_like_uuid(pod) else None)
+    runs[pod] = run
+    if of_pod and event.kind in (ENDED, FAILED):
+        del runs[pod]
+    recorded = None if event.app is None else query.result(run.directory, event.app)
+    return judged(event, recorded)._replace(uuid=run.uuid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 
 import pytest
@@ -208,8 +209,15 @@ def test_an_app_that_ran_out_of_memory(pod_box: Box, make_pod: MakePod) -> None:
         "hungry",
         NO_NETWORK + python("one", code, 'memory = "32M"\nsystemd = { MemorySwapMax = 0 }\n'),
     )
+    watch = pod_box.popen(["rkt", "events", "--app=one", "hungry"])
+    assert watch.stdout is not None
+    assert watch.stdout.readline().startswith("TIME")
     pod.systemctl("start")
     pod.wait_for("failed")
+    end = next(line for line in watch.stdout if "started" not in line)
+    assert end.split()[3:] == ["oom,", "exit", "code", "1"]
+    watch.send_signal(signal.SIGINT)
+    watch.communicate()
     assert pod.status("one").split()[0] == "oom-kill"
     said = pod_box.run(["rkt", "status", "hungry"], check=True).stdout
     assert "app-one-result=oom-kill\n" in said

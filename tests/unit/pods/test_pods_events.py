@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rktsd.pods.events import Event, Told, events_of
+from rktsd.pods.events import Event, Told, events_of, judged
 from rktsd.systemd.names import app_unit, pod_and_app, pod_unit, unit_of_path
 
 BEFORE = Told(100, 100)
@@ -133,6 +133,16 @@ def test_an_end_that_a_new_start_has_overtaken() -> None:
     properties = unit("active", begins=130, begun=130, exit=0, ends=121, ended=125, tried=129)
     found, _ = events_of(APP, properties | main("success"), Told(112, 100))
     assert [(each.kind, each.result) for each in found] == [("exited", None), ("started", None)]
+
+
+def test_what_was_recorded_knows_more() -> None:
+    failed = Event(at(1), "web", "one", "failed", exit_code=1, result="exit-code")
+    assert judged(failed, "oom-kill") == failed._replace(kind="oom", result="oom-kill")
+    ended = failed._replace(kind="exited", result="success")
+    assert judged(ended, "unhealthy") == ended._replace(kind="failed", result="unhealthy")
+    started = Event(at(1), "web", "one", "started")
+    for event, recorded in ((started, "success"), (failed, None), (failed, "exit-code")):
+        assert judged(event, recorded) == event
 
 
 def test_units_and_whose_they_are() -> None:
