@@ -401,7 +401,7 @@ COMMANDS: dict[str, Command] = {
         "running",
         "run_prepared",
         "Run a prepared pod in the foreground",
-        "UUID",
+        "POD",
         flags.RUN_PREPARED,
         examples=("run-prepared 5bc0", "run-prepared --net=host 5bc0"),
         root=True,

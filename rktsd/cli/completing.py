@@ -186,7 +186,7 @@ def _arguments(command: Command, word: str, paths: Paths) -> list[str]:
     found: list[str] = []
     if usage == "|".join(SCRIPTS):
         found = list(SCRIPTS)
-    if "POD" in usage or usage.startswith("UUID"):
+    if "POD" in usage:
         found += _quietly(lambda: _pods(paths, with_files="FILE|POD" in usage))
     if "VOLUME" in usage:
         found += _quietly(lambda: os.listdir(paths.volumes))

@@ -32,7 +32,9 @@ def explain(name: str, command: Command) -> str:
     takes = " [FLAG...]" if command.flags and not command.usage.startswith("[FLAG") else ""
     usage = f"Usage: rkt {name}{takes} {command.usage}".rstrip()
     lines = [command.summary, "", usage]
-    if "POD" in command.usage:
+    if command.usage.startswith("FILE|POD"):
+        lines += ["", "POD is the name of a pod with a file in /etc/rkt/pods."]
+    elif "POD" in command.usage:
         lines += ["", "POD is the name of a pod, or a UUID or an unambiguous beginning of one."]
     pod = [flag for flag in command.flags if flag.scope == POD]
     app = [flag for flag in command.flags if flag.scope in (APP, BOTH)]
