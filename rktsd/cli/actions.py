@@ -5,7 +5,7 @@ import os
 import sys
 from typing import NamedTuple
 
-from rktsd.cli.arguments import none, pods, positive_span, signal_number, span
+from rktsd.cli.arguments import none, pods, positive_span, signal_number
 from rktsd.cli.context import Context, require_systemd
 from rktsd.cli.parse import Parsed
 from rktsd.errors import NotFound, RktError, UsageError
@@ -129,8 +129,8 @@ def gc(context: Context, parsed: Parsed) -> int:
     usual = Ages()
     given = parsed.values.last("grace-period"), parsed.values.last("expire-prepared")
     ages = Ages(
-        grace=usual.grace if given[0] is None else span(given[0], "grace-period"),
-        prepared=usual.prepared if given[1] is None else span(given[1], "expire-prepared"),
+        grace=usual.grace if given[0] is None else positive_span(given[0], "grace-period"),
+        prepared=usual.prepared if given[1] is None else positive_span(given[1], "expire-prepared"),
     )
     mark_only = parsed.values.on("mark-only")
     problems = collect(context.paths, ages, mark_only=mark_only, say=context.note)

@@ -85,6 +85,7 @@ def collect(
         if place.stage == GARBAGE or place.uuid in surplus or age >= ages.grace:
             say(f'Garbage collecting pod "{place.uuid}"')
             _attempt(problems, functools.partial(_delete, paths, place))
+    _attempt(problems, functools.partial(runs.forget_locks, paths))
     return problems
 
 

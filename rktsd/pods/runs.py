@@ -25,16 +25,31 @@ def lock(paths: Paths, pod: str, *, blocking: bool = True) -> Iterator[None]:
     Raises BlockingIOError when somebody else has it and ``blocking`` is off.
     """
     directory = f"{paths.run}/locks"
-    try:
-        os.makedirs(directory, 0o755, exist_ok=True)
-        descriptor = os.open(f"{directory}/{pod}", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(f"cannot lock {directory}/{pod}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if blocking else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+    operation = fcntl.LOCK_EX if blocking else fcntl.LOCK_EX | fcntl.LOCK_NB
+    while True:
+        try:
+            os.makedirs(directory, 0o755, exist_ok=True)
+            flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
+            descriptor = os.open(f"{directory}/{pod}", flags, 0o600)
+        except OSError as error:
+            raise StoreError(f"cannot lock {directory}/{pod}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, operation)
+            # Whoever waited may have got one that nobody finds any more.
+            if os.fstat(descriptor).st_nlink:
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def forget_locks(paths: Paths) -> None:
+    """Remove the files of locks that nobody has."""
+    directory = f"{paths.run}/locks"
+    with contextlib.suppress(FileNotFoundError):
+        for pod in os.listdir(directory):
+            with contextlib.suppress(BlockingIOError), lock(paths, pod, blocking=False):
+                os.unlink(f"{directory}/{pod}")
 
 
 def held(paths: Paths) -> set[str]:

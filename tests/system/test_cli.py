@@ -407,7 +407,8 @@ def test_gc(cli: Box) -> None:
     assert states(cli) == {prepared: "prepared"}
     good(cli, "gc", "--expire-prepared=0s")
     assert states(cli) == {}
-    assert cli.shell("ls /run/rkt/pods; find /var/lib/rkt/pods -mindepth 2 -maxdepth 2") == ""
+    left = "find /run/rkt/pods /run/rkt/locks -mindepth 1; "
+    assert cli.shell(left + "find /var/lib/rkt/pods -mindepth 2 -maxdepth 2") == ""
 
 
 def test_gc_reaps_what_a_dead_run_left(cli: Box) -> None:
