@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 
 from rktsd.errors import BadInput
-from rktsd.store.sparse import spread
+from rktsd.store.contents import write_contents
 from rktsd.store.tar import FILE, LINK, SYMLINK, Member, TarReader, show
 
 Found = tuple[str, str, str]
@@ -33,30 +33,15 @@ def lay_down(reader: TarReader, members: Iterable[Member], directory: str) -> li
         name = _text(member.name, reader)
         if member.kind == FILE:
             number = str(len(found))
-            _write(f"{directory}/{number}", member, reader)
+            descriptor = os.open(f"{directory}/{number}", _CREATE, 0o644)
+            try:
+                write_contents(reader, descriptor, member)
+            finally:
+                os.close(descriptor)
             found.append((name, "file", number))
         else:
             found.append((name, _KINDS[member.kind], _text(member.target, reader)))
     return found
-
-
-def _write(path: str, member: Member, reader: TarReader) -> None:
-    descriptor = os.open(path, _CREATE, 0o644)
-    try:
-
-        def write(data: bytes | memoryview, offset: int) -> int:
-            return os.pwrite(descriptor, data, offset)
-
-        if member.parts is not None:
-            spread(member.parts, reader.chunk, write)
-            os.ftruncate(descriptor, member.size)
-            return
-        while data := reader.chunk():
-            written = os.write(descriptor, data)
-            while written < len(data):
-                written += os.write(descriptor, memoryview(data)[written:])
-    finally:
-        os.close(descriptor)
 
 
 def _text(name: bytes, reader: TarReader) -> str:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from rktsd.errors import StoreError
 from rktsd.store import tar
+from rktsd.store.contents import write_contents
 from rktsd.store.merge import may_carry
-from rktsd.store.sparse import spread
 from rktsd.store.tar import Member, TarReader
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -141,16 +141,7 @@ def _write_file(
 ) -> None:
     descriptor = os.open(name, _CREATE, 0o600, dir_fd=directory)
     try:
-        if member.parts is None:
-            while data := reader.chunk():
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-        else:
-            spread(
-                member.parts, reader.chunk, lambda data, offset: os.pwrite(descriptor, data, offset)
-            )
-            os.ftruncate(descriptor, member.size)
+        write_contents(reader, descriptor, member)
         _dress(descriptor, member, policy)
         os.utime(descriptor, ns=(member.mtime, member.mtime))
     finally:

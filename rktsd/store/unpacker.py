@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import IO, Any, cast
 
 from rktsd.errors import BadInput, RktError, StoreError
+from rktsd.store.contents import write_contents
 from rktsd.store.members import lay_down
-from rktsd.store.sparse import spread
 from rktsd.store.tar import (
     BLOCK_DEVICE,
     CHAR,
@@ -97,15 +97,8 @@ class Writer:
             descriptor = os.open(name, _CREATE, mode if not (owned or mode & 0o7000) else 0o600,
                                  dir_fd=directory)  # fmt: skip
             try:
-                chunk = self.reader.chunk
-                if parts is None:
-                    self.content += size
-                else:
-                    self._write_sparse(descriptor, size, parts)
-                while data := chunk():
-                    written = os.write(descriptor, data)
-                    while written < len(data):
-                        written += os.write(descriptor, memoryview(data)[written:])
+                self.content += size if parts is None else sum(length for _, length in parts)
+                write_contents(self.reader, descriptor, member)
                 if owned:
                     os.fchown(descriptor, uid, gid)
                 if owned or mode & 0o7000:
@@ -135,16 +128,6 @@ class Writer:
         if kind != SYMLINK:
             os.chmod(name, mode, dir_fd=directory)
         os.utime(name, ns=(mtime, mtime), dir_fd=directory, follow_symlinks=False)
-
-    def _write_sparse(self, descriptor: int, size: int, parts: tuple[tuple[int, int], ...]) -> None:
-        """The data of a sparse file at its places; what is between them stays a hole."""
-
-        def write(data: bytes | memoryview, offset: int) -> int:
-            return os.pwrite(descriptor, data, offset)
-
-        self.content += sum(length for _, length in parts)
-        spread(parts, self.reader.chunk, write)
-        os.ftruncate(descriptor, size)
 
     def _make_room(self, name: bytes, directory: int, member: Member) -> None:
         """A name came twice: in layers the later one counts, a whiteout included."""
