@@ -27,16 +27,26 @@ def private_mounts(*, follow: bool = False) -> None:
     kernel.mount("none", "/", "none", flags=kernel.MS_REC | kind)
 
 
-def mount_overlay(path: str, lowers: Sequence[str], *, upper: str, work: str) -> None:
-    """Mount an overlay; ``lowers`` topmost first. Changes into their directory: all options
-    together may not be longer than a page. Raises OSError."""
-    common = os.path.dirname(lowers[0])
+def mount_overlay(
+    path: str,
+    lowers: Sequence[str],
+    *,
+    upper: str | None = None,
+    work: str = "",
+    flags: int = kernel.MS_NODEV,
+) -> None:
+    """Mount an overlay, without ``upper`` one that cannot be written to; ``lowers`` topmost first.
+
+    Changes into the directory of the lowest: all options together may not be longer than a page.
+    Raises OSError.
+    """
+    common = os.path.dirname(lowers[-1])
     os.chdir(common)
-    stack = ":".join(escape(os.path.relpath(lower, common)) for lower in lowers)
-    data = f"lowerdir={stack},upperdir={escape(upper)},workdir={escape(work)}"
-    kernel.mount("overlay", path, "overlay", flags=kernel.MS_NODEV, data=data)
+    data = f"lowerdir={':'.join(_escape(os.path.relpath(lower, common)) for lower in lowers)}"
+    if upper is not None:
+        data += f",upperdir={_escape(upper)},workdir={_escape(work)}"
+    kernel.mount("overlay", path, "overlay", flags=flags, data=data)
 
 
-def escape(path: str) -> str:
-    """A path as an option of an overlay has it."""
+def _escape(path: str) -> str:
     return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")

@@ -8,14 +8,14 @@ import errno
 import json
 import os
 import signal
-import socket
 import stat
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from rktsd.host import kernel
-from rktsd.host.mounts import escape
+from rktsd.host.mounts import mount_overlay
+from rktsd.host.notify import connected
 from rktsd.stage1 import inside
 
 _MAX_CONFIG = 16 << 20
@@ -75,13 +75,11 @@ def _attach(tree: int, there: int, what: str) -> None:
 
 
 def _mount_root(place: str, order: dict[str, Any]) -> None:
-    layers, upper = [escape(each) for each in order["layers"]], escape(order["upper"])
+    layers, upper = order["layers"], order["upper"]
     if order["read-only"]:
-        stack = ":".join([upper, *layers])
-        kernel.mount("overlay", place, "overlay", flags=kernel.MS_RDONLY, data=f"lowerdir={stack}")
-        return
-    options = f"lowerdir={':'.join(layers)},upperdir={upper},workdir={escape(order['work'])}"
-    kernel.mount("overlay", place, "overlay", data=options)
+        mount_overlay(place, [upper, *layers], flags=kernel.MS_RDONLY)
+    else:
+        mount_overlay(place, layers, upper=upper, work=order["work"], flags=0)
 
 
 def _take_root(place: str, order: dict[str, Any]) -> None:
@@ -146,16 +144,6 @@ def _environment(process: dict[str, Any], order: dict[str, Any]) -> dict[str, st
     return found
 
 
-def _connected() -> socket.socket | None:
-    """The notification socket of systemd, which is out of reach in the new root."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return None
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    channel.connect(f"\0{address[1:]}" if address.startswith("@") else address)
-    return channel
-
-
 def main(arguments: Sequence[str]) -> NoReturn:
     """Become the app of the bundle that is the only argument."""
     (bundle,) = arguments
@@ -164,7 +152,9 @@ def main(arguments: Sequence[str]) -> NoReturn:
         with open(f"{bundle}/config.json") as file:
             config = json.loads(file.read(_MAX_CONFIG))
         process, order = config["process"], config["fly"]
-        channel = _connected() if order["ready"] else None
+        address = os.environ.get("NOTIFY_SOCKET")
+        # Out of reach in the new root.
+        channel = connected(address) if order["ready"] and address else None
         environment = _environment(process, order)
         _take_root(f"{bundle}/rootfs", order)
         status, what = _CONFINEMENT, "cannot be confined as it should be"

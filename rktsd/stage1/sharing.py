@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from rktsd.host import kernel
 from rktsd.host.mounts import private_mounts
+from rktsd.host.notify import connected
 
 _NAMESPACE, _EXEC = 226, 203
 _PATIENCE = 30_000
@@ -69,10 +70,8 @@ def _child_of_systemd(prepare: Callable[[], None], become: Callable[[], None]) -
 
 def _tell(message: str) -> None:
     """Tell systemd, and wait until it has heard (sd_notify_barrier(3))."""
-    address = os.environ["NOTIFY_SOCKET"]
     ours, theirs = os.pipe()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.connect(f"\0{address[1:]}" if address.startswith("@") else address)
+    with connected(os.environ["NOTIFY_SOCKET"]) as channel:
         channel.sendall(message.encode())
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs]))]
         channel.sendmsg([b"BARRIER=1"], rights)
