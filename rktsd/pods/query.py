@@ -34,7 +34,8 @@ _STATES = {
     GARBAGE: ("garbage", "deleting"),
 }
 # Of a unit: its pod exists in one way or other.
-_LIVE = frozenset({"active", "activating", "deactivating", "reloading"})
+LIVE = frozenset({"active", "activating", "deactivating", "reloading"})
+"""States of units that have not ended."""
 
 
 class Live(NamedTuple):
@@ -171,12 +172,12 @@ def running(paths: Paths, pods: Iterable[Place]) -> Live:
             for place in candidates
             if _is_run(paths, place, states.get(pod_unit(place.pod), "inactive"))
         ),
-        frozenset(unit for unit, state in states.items() if state in _LIVE),
+        frozenset(unit for unit, state in states.items() if state in LIVE),
     )
 
 
 def _is_run(paths: Paths, place: Place, state: str) -> bool:
-    if state not in _LIVE:
+    if state not in LIVE:
         return False
     current = current_run(paths, place.pod)
     if current == place.uuid:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from rktsd.paths import Paths
 
-_LIVE = ("active", "activating", "deactivating", "reloading")
 _LOOK_AGAIN = 10.0
 # SIGHUP, SIGINT, SIGTERM: the signal module would be loaded for their names alone.
 _SIGNALS = (1, 2, 15)
@@ -160,7 +159,7 @@ def _wait(bus: Bus, pod: str, job: bytes, *, paths: Paths, interrupts: Interrupt
     unit, result, seen = pod_unit(pod), "", 0
     while True:
         result = result or bus.wait(job, 0)
-        if result and bus.active_states([unit]).get(unit) not in _LIVE:
+        if result and bus.active_states([unit]).get(unit) not in query.LIVE:
             return result
         if interrupts.count > seen:
             interrupts.clear()

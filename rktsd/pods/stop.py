@@ -8,12 +8,11 @@ import os
 from rktsd.errors import SystemdError, UsageError
 from rktsd.paths import Paths
 from rktsd.pods import processes
-from rktsd.pods.query import Place
+from rktsd.pods.query import LIVE, Place
 from rktsd.pods.run import kill
 from rktsd.systemd.bus import Bus
-from rktsd.systemd.names import app_unit, pod_slice, pod_unit
+from rktsd.systemd.names import app_unit, pod_and_app, pod_slice, pod_unit
 
-_LIVE = ("active", "activating", "deactivating", "reloading")
 _LOOK_AGAIN = 1.0
 
 
@@ -81,10 +80,9 @@ def _end_by(bus: Bus, place: Place, signal: int, timeout: float | None) -> bool:
 
 
 def _running(bus: Bus, place: Place) -> list[str]:
-    beginning, end = app_unit(place.pod, "\0").split("\0")
     states = bus.active_states([app_unit(place.pod, "*")])
-    names = [unit[len(beginning) : -len(end)] for unit, state in states.items() if state in _LIVE]
-    return [name for name in names if not name.startswith("_") and "." not in name]
+    found = [pod_and_app(unit) for unit, state in states.items() if state in LIVE]
+    return [each[1] for each in found if each is not None and each[1] is not None]
 
 
 def _let_go_on(bus: Bus, pod: str) -> None:
