@@ -16,7 +16,7 @@ from rktsd.pods import query
 from rktsd.pods.query import EXITED, RUNNING, AppStatus, PodStatus
 
 _LEGEND = ("UUID", "APP", "IMAGE NAME", "IMAGE ID", "STATE", "CREATED", "STARTED", "NETWORKS")
-_IMAGE_ID = _LEGEND.index("IMAGE ID")
+_NAME = "NAME"
 _SHORT_UUID, _SHORT_ID = 8, len("sha512-") + 12
 _POLL = 0.1
 _PLAIN_RESULTS = ("success", "exit-code", "signal")
@@ -31,30 +31,31 @@ def list_pods(context: Context, parsed: Parsed) -> int:
     if style is not None:
         sys.stdout.write(table.as_json([pod_json(each) for each in statuses], style))
         return 0
-    whole = values.on("full")
-    rows = [] if values.on("no-legend") else [list(_LEGEND)]
+    # Scripts written for rkt count the columns; people look for the name that they gave.
+    shown = [*_LEGEND[:1], _NAME, *_LEGEND[1:]] if sys.stdout.isatty() else list(_LEGEND)
+    if not values.on("full"):
+        shown.remove("IMAGE ID")
+    rows = [] if values.on("no-legend") else [shown]
     for each in statuses:
-        rows += _rows(each, whole)
-    if not whole:
-        rows = [row[:_IMAGE_ID] + row[_IMAGE_ID + 1 :] for row in rows]
+        rows += [[row.get(name, "") for name in shown] for row in _rows(each, values.on("full"))]
     sys.stdout.write(table.columns(rows))
     return 0
 
 
-def _rows(status: PodStatus, whole: bool) -> list[list[str]]:
-    """The pod's own columns are in its first row only (rkt)."""
+def _rows(status: PodStatus, whole: bool) -> list[dict[str, str]]:
+    """Cells by their column, a row for every app; the pod's own are in the first only (rkt)."""
     show = table.exactly if whole else table.ago
-    uuid = status.place.uuid if whole else status.place.uuid[:_SHORT_UUID]
-    of_pod = [
-        status.state,
-        show(status.created),
-        show(status.started) if status.started else "",
-        networks(status),
-    ]
-    of_apps = [[app.name, app.image_name or "--", app.image_id[:_SHORT_ID]] for app in status.apps]
-    rows = []
-    for number, app in enumerate(of_apps or [["-", "-", "-"]]):
-        rows.append([uuid, *app, *of_pod] if number == 0 else ["", *app, "", "", "", ""])
+    of_apps = [(app.name, app.image_name or "--", app.image_id[:_SHORT_ID]) for app in status.apps]
+    columns = ("APP", "IMAGE NAME", "IMAGE ID")
+    rows = [dict(zip(columns, app, strict=True)) for app in of_apps or [("-", "-", "-")]]
+    rows[0] |= {
+        "UUID": status.place.uuid if whole else status.place.uuid[:_SHORT_UUID],
+        _NAME: status.place.name or "",
+        "STATE": status.state,
+        "CREATED": show(status.created),
+        "STARTED": show(status.started) if status.started else "",
+        "NETWORKS": networks(status),
+    }
     return rows
 
 
