@@ -1,5 +1,6 @@
 """Where things lie. Paths are plain strings throughout: pathlib costs the hot path 8 ms."""
 
+import os
 from typing import NamedTuple
 
 DATA = "/var/lib/rkt"
@@ -48,6 +49,10 @@ class Paths(NamedTuple):
     def pod_run(self, pod: str) -> str:
         """What exists of a pod only while it runs: bundles, unit list."""
         return f"{self.run}/pods/{pod}"
+
+    def has_paths_files(self) -> bool:
+        """Whether paths.d of some configuration directory may set where the data directory is."""
+        return any(os.path.lexists(f"{each}/paths.d") for each in self.config_dirs())
 
     def config_dirs(self) -> tuple[str, ...]:
         """Configuration directories, lowest precedence first."""

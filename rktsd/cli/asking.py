@@ -14,6 +14,7 @@ from rktsd.cli.progress import Talk
 from rktsd.errors import BadInput, RktError, StoreError, UsageError
 from rktsd.images.progress import Moved
 from rktsd.images.references import Kind, parse_reference
+from rktsd.pods.locate import configured
 from rktsd.services import wire
 
 _ROOTS_OWN = "without being root the system's own configuration and trust apply"
@@ -28,7 +29,9 @@ class _Asked(NamedTuple):
 
 def possible(context: Context) -> bool:
     """Whether somebody else is to be asked: we are not root, and it is about the system's store."""
-    return os.geteuid() != 0 and context.paths.data == paths.DATA and os.path.exists(wire.SOCKET)
+    if os.geteuid() == 0 or not os.path.exists(wire.SOCKET):
+        return False
+    return context.paths.data == configured(paths.Paths()).data
 
 
 def fetch(context: Context, parsed: Parsed, *, policy: str, told: Talk) -> Iterator[str]:

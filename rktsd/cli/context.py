@@ -67,15 +67,23 @@ def explain(error: BaseException) -> None:
 
 
 def context(command: str, values: Values) -> Context:
-    """Read the global flags. Raises UsageError."""
+    """Read the global flags, and where paths.d puts the data directory when no flag does.
+
+    Raises UsageError, and what ``pods.locate.configured`` does.
+    """
+    found = Paths(
+        data=_directory(values, "dir", paths.DATA),
+        system_config=_directory(values, "system-config", paths.SYSTEM_CONFIG),
+        local_config=_directory(values, "local-config", paths.LOCAL_CONFIG),
+        user_config=_directory(values, "user-config", "") or None,
+    )
+    if values.last("dir") is None and found.has_paths_files():
+        from rktsd.pods.locate import configured
+
+        found = configured(found)
     return Context(
         command=command,
-        paths=Paths(
-            data=_directory(values, "dir", paths.DATA),
-            system_config=_directory(values, "system-config", paths.SYSTEM_CONFIG),
-            local_config=_directory(values, "local-config", paths.LOCAL_CONFIG),
-            user_config=_directory(values, "user-config", "") or None,
-        ),
+        paths=found,
         debug=values.on("debug"),
         insecure=_insecure(values),
         trust_keys_from_https=values.on("trust-keys-from-https"),

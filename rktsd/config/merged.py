@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rktsd.config.auth import Aws, Basic, Credentials, read_auth
+from rktsd.config.datadir import read_data_directory
 from rktsd.config.kinds import VERSION
 from rktsd.config.stage1 import read_stage1
 
@@ -10,8 +11,11 @@ from rktsd.config.stage1 import read_stage1
 def stage0(directories: Sequence[str], data: str) -> list[dict[str, object]]:
     """One object of a kind for each thing that is configured, as ``rkt config`` has them.
 
-    ``data`` is the data directory, which flags may have changed. Raises BadInput, StoreError.
+    ``data`` is the data directory, which flags may have changed. Raises BadInput, StoreError,
+    Unsupported.
     """
+    # A flag may have had the last word, and paths.d be wrong all the same.
+    read_data_directory(directories)
     auth = read_auth(directories)
     entries = [
         {"rktKind": "auth", "domains": [name], **_credentials(value)}

@@ -1,4 +1,4 @@
-"""Which file a pod's name means. Hot path: imports nearly nothing."""
+"""Which file a pod's name means, and where pods are kept. Hot path: imports nearly nothing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,20 @@ if TYPE_CHECKING:
 MAX_POD_FILE = 4 << 20
 
 _CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-@")
+
+
+def configured(paths: Paths) -> Paths:
+    """``paths`` with the data directory that paths.d sets in its configuration directories.
+
+    Raises BadInput, StoreError, Unsupported.
+    """
+    if not paths.has_paths_files():
+        return paths
+    from rktsd.config.datadir import read_data_directory
+
+    # As --dir: the layers' paths are mount options and are compared later.
+    data = read_data_directory(paths.config_dirs()) or paths.data
+    return paths._replace(data=os.path.realpath(data))
 
 
 def looks_like_uuid(pod: str) -> bool:

@@ -77,9 +77,10 @@ def caught(interrupts: Interrupts) -> Iterator[None]:
 def keep_directories(paths: Paths, pod: str) -> None:
     """Leave word where a pod lies for the unit that starts it. Raises StoreError."""
     from rktsd.paths import Paths as Default
+    from rktsd.pods.locate import configured
 
     directory = f"{paths.run}/data"
-    if paths == Default():
+    if paths == configured(Default()):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{directory}/{pod}")
         return

@@ -22,6 +22,7 @@ from rktsd.images.fetch import POLICIES, FetchOptions, Job, fetch_as, taking_bac
 from rktsd.images.platforms import parse_platform
 from rktsd.images.references import Kind, for_platform, parse_reference
 from rktsd.paths import Paths
+from rktsd.pods.locate import configured
 from rktsd.services import wire
 from rktsd.store.store import Store
 
@@ -127,7 +128,7 @@ def main() -> int:
 
 
 def _serve(connection: socket.socket, listener: _Listener, uid: int) -> None:
-    paths = Paths()
+    paths = configured(Paths())
     with contextlib.ExitStack() as stack:
         request, files = _receive(connection, stack)
         connection.settimeout(LISTEN_TIME)

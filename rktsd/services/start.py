@@ -14,7 +14,13 @@ from rktsd.errors import NotFound, RktError, StoreError
 from rktsd.host.files import locked, read_limited, write, write_atomic
 from rktsd.paths import LIBEXEC, Paths
 from rktsd.pods import cache, directories, runs
-from rktsd.pods.locate import MAX_POD_FILE, check_characters, find_pod_file, looks_like_uuid
+from rktsd.pods.locate import (
+    MAX_POD_FILE,
+    check_characters,
+    configured,
+    find_pod_file,
+    looks_like_uuid,
+)
 from rktsd.stage1 import apply
 from rktsd.systemd.bus import Bus
 
@@ -132,7 +138,7 @@ def _paths(pod: str, paths: Paths) -> Paths:
         with open(f"{paths.run}/data/{pod}") as file:
             data, local_config, system_config, user_config = file.read().splitlines()
     except FileNotFoundError:
-        return paths
+        return configured(paths)
     return Paths(data, system_config, local_config, user_config or None)
 
 

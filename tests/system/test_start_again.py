@@ -174,6 +174,27 @@ def test_another_data_directory_reaches_the_unit(cli: Box) -> None:
     assert cli.shell("ls /run/rkt/data") == before
 
 
+def test_a_configured_data_directory_reaches_the_unit(cli: Box, make_pod: MakePod) -> None:
+    file, place = "/etc/rkt/paths.d/moved.json", "/var/tmp/moved"
+    pod = make_pod("moved", 'network = "none"\n' + app("one", SERVE))
+    cli.write(file, json.dumps({"rktKind": "paths", "rktVersion": "v1", "data": place}))
+    try:
+        good(cli, "--insecure-options=image", "fetch", "/var/tmp/busybox.aci")
+        cli.run(["systemctl", "start", pod.unit], check=True)
+        (found,) = json.loads(good(cli, "list", "--format=json"))
+        assert (found["pod_name"], found["state"]) == ("moved", "running")
+        ready(cli, found["name"], 1)
+        assert cli.shell("cat /run/rkt/pods/moved/directory").startswith(f"{place}/pods/run/")
+        # A flag has the last word, also about the usual place.
+        assert json.loads(good(cli, "--dir=/var/lib/rkt", "list", "--format=json")) == []
+        done = cli.run(["setpriv", "--reuid=nobody", "--clear-groups", "rkt", "config"])
+        assert json.loads(done.stdout)["stage0"][0]["data"] == place
+        good(cli, "stop", "moved")
+        good(cli, "rm", "moved")
+    finally:
+        cli.shell(f"systemctl stop {pod.unit}; rm -rf {file} {place}")
+
+
 def test_a_pod_file_that_changed(cli: Box, make_pod: MakePod) -> None:
     pod = make_pod("stale", NO_NETWORK + app("one", SERVE))
     assert rkt(cli, "start", "stale").returncode == 0

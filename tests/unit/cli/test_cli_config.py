@@ -83,3 +83,118 @@ def test_what_is_wrong_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Pat
         " auth.d\n",
     )
     assert config(capsys, tmp_path, "x")[2] == 'config: unexpected argument "x"\n'
+
+
+def entry(kind: str, **fields: object) -> dict[str, object]:
+    return {"rktVersion": "v1", "rktKind": kind, **fields}
+
+
+PAIR = {"user": "foo", "password": "bar"}
+BASIC = entry("auth", domains=["one.example"], type="basic", credentials=PAIR)
+OAUTH = entry("auth", domains=["one.example"], type="oauth", credentials={"token": "t"})
+DOCKER = entry("dockerAuth", registries=["docker.example"], credentials=PAIR)
+NEW_PAIR = {**PAIR, "password": "new"}
+
+
+def stage1(name: str, **fields: str) -> dict[str, object]:
+    return entry("stage1", name=f"coreos.com/rkt/stage1-{name}", version="1.30.0", **fields)
+
+
+@pytest.mark.row("config/Config")
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"etc/auth.d/a.json": BASIC}, [BASIC]),
+        ({"etc/auth.d/a.json": OAUTH}, [OAUTH]),
+        ({"etc/auth.d/a.json": DOCKER}, [DOCKER]),
+        ({"etc/paths.d/p.json": entry("paths", data="/srv/rkt")}, {"data": "/srv/rkt"}),
+        (
+            {
+                "usr/paths.d/p.json": entry("paths", data="/from/the/system"),
+                "etc/paths.d/p.json": entry("paths", data="/srv/rkt"),
+                "user/paths.d/p.json": entry("paths"),
+                "user/auth.d/a.json": {**DOCKER, "credentials": NEW_PAIR},
+                "etc/auth.d/a.json": DOCKER,
+                "etc/auth.d/b.json": BASIC,
+            },
+            [BASIC, {**DOCKER, "credentials": NEW_PAIR}, entry("paths", data="/srv/rkt")],
+        ),
+        ({"etc/stage1.d/s.json": stage1("fly")}, {"name": "fly"}),
+        ({"etc/stage1.d/s.json": entry("stage1", location="/x/stage1-fly.aci")}, {"name": "fly"}),
+        (
+            {
+                "etc/stage1.d/s.json": stage1("fly", location="/x/stage1-fly.aci"),
+                "user/stage1.d/s.json": stage1("coreos"),
+            },
+            {"name": "nspawn"},
+        ),
+    ],
+)
+def test_the_cases_of_rkt(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    files: dict[str, object],
+    expected: list[dict[str, object]] | dict[str, str],
+) -> None:
+    for path, content in files.items():
+        write(tmp_path, path, content)
+    (tmp_path / "user").mkdir(exist_ok=True)
+    places = ("system", "usr"), ("local", "etc"), ("user", "user")
+    status = main([*(f"--{flag}-config={tmp_path}/{place}" for flag, place in places), "config"])
+    found = json.loads(capsys.readouterr().out)["stage0"]
+    assert status == 0
+    if isinstance(expected, dict):
+        told = {key: value for each in found for key, value in each.items()}
+        assert expected.items() <= told.items()
+    else:
+        assert [each for each in found if each in expected] == expected
+
+
+def test_a_flag_goes_before_paths(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    write(tmp_path, "etc/paths.d/p.json", entry("paths", data="/srv/rkt"))
+    status, out, _ = config(capsys, tmp_path)
+    assert status == 0
+    assert entry("paths", data=f"{tmp_path}/data") in json.loads(out)["stage0"]
+
+
+def test_links_of_the_data_directory_are_resolved(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    write(tmp_path, "etc/paths.d/p.json", entry("paths", data=f"{tmp_path}/link"))
+    assert main([f"--local-config={tmp_path}/etc", "config"]) == 0
+    assert f'"data": "{tmp_path}/real"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (entry("paths", data="srv/rkt"), 'data: "srv/rkt" is not an absolute path'),
+        (entry("paths", data=""), "data: empty"),
+        (entry("paths", data=7), "data: 7 is not a string"),
+        (entry("path"), 'rktKind: "path" is no kind of configuration for paths.d'),
+        ({**entry("paths"), "rktVersion": "v2"}, 'rktVersion: "v2" is not "v1", the only version'),
+        (
+            entry("paths", **{"stage1-images": "/usr/lib/rkt/stage1-images"}),
+            "stage1-images: stage1 is no image here, so no directory has images of it (take the"
+            " field out; files in stage1.d choose what runs the apps)",
+        ),
+    ],
+)
+def test_wrong_paths(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: object, message: str
+) -> None:
+    write(tmp_path, "etc/paths.d/p.json", content)
+    expected = f"{tmp_path}/etc/paths.d/p.json: {message}\n"
+    assert config(capsys, tmp_path) == (254, "", f"config: {expected}")
+    assert main([f"--local-config={tmp_path}/etc", "list"]) == 254
+    assert capsys.readouterr().err == f"list: {expected}"
+
+
+def test_paths_that_are_set_twice(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    write(tmp_path, "etc/paths.d/a.json", entry("paths", data="/a"))
+    write(tmp_path, "etc/paths.d/b.json", entry("paths", data="/a"))
+    place = f"{tmp_path}/etc/paths.d"
+    expected = f'config: {place}/b.json: "data" is set by {place}/a.json already\n'
+    assert config(capsys, tmp_path) == (254, "", expected)
