@@ -1,6 +1,5 @@
 """``rkt start``, ``restart``, ``stop``, ``rm`` and ``gc``."""
 
-import contextlib
 import os
 import sys
 from typing import NamedTuple
@@ -9,7 +8,7 @@ from rktsd.cli.arguments import none, pods, positive_span, signal_number
 from rktsd.cli.context import Context, require_systemd
 from rktsd.cli.parse import Parsed
 from rktsd.errors import NotFound, RktError, UsageError
-from rktsd.pods import cache, query
+from rktsd.pods import cache, control
 
 
 class _Wish(NamedTuple):
@@ -47,20 +46,9 @@ def restart(context: Context, parsed: Parsed) -> int:
 
 
 def _start(context: Context, word: str, *, again: bool) -> None:
-    from rktsd.pods.kept import startable
-    from rktsd.pods.run import start as start_pod
-
-    pod = startable(context.paths, word, again=again)
-    if again:
-        from rktsd.pods import podfile
-
-        # What runs is not stopped for a file that cannot be started from.
-        with contextlib.suppress(NotFound):
-            podfile.load(context.paths, pod)
-    start_pod(pod, context.paths, again=again)
-    # One that ended at once and was removed has nothing left to name.
-    with contextlib.suppress(NotFound):
-        sys.stdout.write(f'"{query.find(context.paths, pod).uuid}"\n')
+    place = control.start(context.paths, word, again=again)
+    if place is not None:
+        sys.stdout.write(f'"{place.uuid}"\n')
 
 
 def _each(context: Context, parsed: Parsed, action: "Action") -> int:
@@ -83,24 +71,13 @@ if TYPE_CHECKING:
 
 
 def _stop(context: Context, pod: str, wish: _Wish) -> None:
-    from rktsd.pods import stop as stopping
-
-    place = query.find(context.paths, pod)
-    if place.uuid not in query.running(context.paths, [place]).pods:
-        if place.stage != "run":
-            raise UsageError(
-                f'pod "{place.uuid}" is not running: it is {query.state(place, query.Live())}'
-            )
-        context.note(f'pod "{place.uuid}" is already stopped')
-        return
-    stopping.stop(
-        place,
-        context.paths,
-        force=wish.force,
-        signal=wish.signal,
-        timeout=wish.timeout,
+    place, stopped = control.stop(
+        context.paths, pod, force=wish.force, signal=wish.signal, timeout=wish.timeout
     )
-    sys.stdout.write(f'"{place.uuid}"\n')
+    if stopped:
+        sys.stdout.write(f'"{place.uuid}"\n')
+    else:
+        context.note(f'pod "{place.uuid}" is already stopped')
 
 
 def rm(context: Context, parsed: Parsed) -> int:
@@ -109,15 +86,7 @@ def rm(context: Context, parsed: Parsed) -> int:
 
 
 def _remove(context: Context, pod: str) -> None:
-    from rktsd.pods.remove import remove
-
-    place = query.find(context.paths, pod)
-    remove(context.paths, place, live=query.running(context.paths, [place]))
-    if os.path.isdir(context.paths.users):
-        from rktsd.pods.userranges import release_unused
-
-        release_unused(context.paths, blocking=False)
-    sys.stdout.write(f'"{place.uuid}"\n')
+    sys.stdout.write(f'"{control.remove(context.paths, pod).uuid}"\n')
 
 
 def gc(context: Context, parsed: Parsed) -> int:

@@ -1,9 +1,7 @@
 """``rkt fetch`` without being root: rkt-fetch.socket does it for members of group rkt."""
 
-import array
 import contextlib
 import os
-import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,11 +9,10 @@ from rktsd import paths
 from rktsd.cli.context import Context
 from rktsd.cli.parse import AppArguments, Parsed
 from rktsd.cli.progress import Talk
-from rktsd.errors import BadInput, RktError, StoreError, UsageError
-from rktsd.images.progress import Moved
+from rktsd.errors import BadInput, StoreError, UsageError
 from rktsd.images.references import Kind, parse_reference
 from rktsd.pods.locate import configured
-from rktsd.services import wire
+from rktsd.services import asking, wire
 
 _ROOTS_OWN = "without being root the system's own configuration and trust apply"
 
@@ -39,20 +36,13 @@ def fetch(context: Context, parsed: Parsed, *, policy: str, told: Talk) -> Itera
     _check(context)
     with contextlib.ExitStack() as stack:
         asked = [_asked(app, parsed, stack) for app in parsed.apps]
-        files = [file for each in asked for file in each.files]
-        if len(files) > wire.FILES_LIMIT:
-            raise UsageError(f"more than {wire.FILES_LIMIT} files at once")
-        connection = stack.enter_context(_connected())
-        request = wire.line(policy=policy, images=[each.wish for each in asked])
-        if len(request) > wire.REQUEST_LIMIT:
-            raise UsageError("too many images at once")
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files).tobytes())
-        try:
-            sent = connection.sendmsg([request], [rights] if files else [])
-            connection.sendall(request[sent:])
-            yield from _listen(connection, told)
-        except OSError as error:
-            raise StoreError(f"{wire.SOCKET}: {error.strerror}") from error
+        yield from asking.ask(
+            [each.wish for each in asked],
+            [file for each in asked for file in each.files],
+            policy=policy,
+            report=told.report,
+            watch=told.watch,
+        )
 
 
 def _check(context: Context) -> None:
@@ -91,42 +81,3 @@ def _opened(path: str, stack: contextlib.ExitStack) -> int:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     stack.callback(os.close, descriptor)
     return descriptor
-
-
-def _connected() -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connection.connect(wire.SOCKET)
-    except OSError as error:
-        connection.close()
-        hint = "to store an image needs root, or to be in the group rkt"
-        raise StoreError(f"{wire.SOCKET}: {error.strerror}", hint=hint) from error
-    return connection
-
-
-def _listen(connection: socket.socket, told: Talk) -> Iterator[str]:
-    bars: dict[object, tuple[contextlib.ExitStack, Moved]] = {}
-    with contextlib.ExitStack() as stack:
-        for said in wire.lines(connection):
-            match said:
-                case {"say": str(message)}:
-                    told.report(message)
-                case {"id": str(image)}:
-                    yield image
-                case {"begin": [number, str(what), total]} if told.watch:
-                    bar = stack.enter_context(contextlib.ExitStack())
-                    size = total if isinstance(total, int) else None
-                    bars[number] = bar, bar.enter_context(told.watch(what, size))
-                case {"moved": [number, int(count)]} if number in bars:
-                    bars[number][1](count)
-                case {"end": number} if number in bars:
-                    bars.pop(number)[0].close()
-                case {"done": 0}:
-                    return
-                case {"done": int(), "error": str(message)}:
-                    raise RktError(message)
-    raise StoreError(f"{wire.SOCKET}: ended before it was done", hint=_look())
-
-
-def _look() -> str:
-    return "journalctl -u 'rkt-fetch@*' has more"

@@ -1,7 +1,7 @@
 """``rkt image list``, ``rm``, ``gc`` and ``cat-manifest``."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from rktsd.cli import table
@@ -11,6 +11,7 @@ from rktsd.cli.parse import Parsed, Values, truth
 from rktsd.errors import NotFound, RktError, UsageError
 from rktsd.images.fetch import called
 from rktsd.store.records import ImageRecord
+from rktsd.store.sizes import size_in_store
 from rktsd.store.store import Store
 
 _HEADERS = {
@@ -93,14 +94,6 @@ def _stored(context: Context) -> list[ImageRecord]:
         return []
     layers = store.layer_sizes()
     return [replace(each, size=size_in_store(store, each, layers)) for each in store.images()]
-
-
-def size_in_store(store: Store, record: ImageRecord, layers: Mapping[str, int]) -> int:
-    """Bytes of the archives and of the unpacked layers of an image, shared ones included.
-
-    ``layers`` are the sizes of ``Store.layer_sizes``.
-    """
-    return sum(map(store.blob_size, record.blobs)) + sum(layers.get(x, 0) for x in record.layers)
 
 
 def _known(values: Values, flag: str, words: tuple[str, ...]) -> list[str]:

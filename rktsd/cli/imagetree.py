@@ -14,7 +14,7 @@ from rktsd.cli import drawing, table
 from rktsd.cli.arguments import DRAWINGS, output_format
 from rktsd.cli.context import Context
 from rktsd.cli.drawing import Branch, Node
-from rktsd.cli.images import SHORT_ID, shown_name, size_in_store
+from rktsd.cli.images import SHORT_ID, shown_name
 from rktsd.cli.inspecting import users_of_images
 from rktsd.cli.parse import Parsed
 from rktsd.errors import NotFound, RktError
@@ -22,6 +22,7 @@ from rktsd.images.fetch import called
 from rktsd.store.compose import parts_from_json
 from rktsd.store.match import matches
 from rktsd.store.records import ImageRecord
+from rktsd.store.sizes import size_in_store
 from rktsd.store.store import Store
 
 # What a manifest names, and the stored image that is meant.

@@ -7,11 +7,12 @@ from typing import Any
 from rktsd.cli import table
 from rktsd.cli.arguments import output_format
 from rktsd.cli.context import Context
-from rktsd.cli.images import shown_name, size_in_store, vouched
+from rktsd.cli.images import shown_name, vouched
 from rktsd.cli.parse import Parsed
 from rktsd.errors import BadInput, NotFound, UsageError
 from rktsd.images.fetch import called
 from rktsd.store.records import ImageRecord
+from rktsd.store.sizes import size_in_store
 from rktsd.store.store import Store
 
 

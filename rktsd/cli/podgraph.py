@@ -12,11 +12,11 @@ from rktsd.cli.arguments import DRAWINGS, one_pod, output_format
 from rktsd.cli.context import Context
 from rktsd.cli.drawing import Branch, Node
 from rktsd.cli.parse import Parsed
-from rktsd.cli.queries import mounts
 from rktsd.errors import SystemdError, UsageError
 from rktsd.net.ports import PortMapping, listed
 from rktsd.paths import Paths
 from rktsd.pods import query
+from rktsd.pods.asjson import mounts
 from rktsd.pods.query import RUNNING, AppStatus, PodStatus
 from rktsd.systemd.names import app_unit, pod_slice, pod_unit
 

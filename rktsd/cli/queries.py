@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 from rktsd.cli import table
 from rktsd.cli.arguments import none, one_pod, output_format, span
@@ -13,7 +12,8 @@ from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.net.ports import PortMapping, listed
 from rktsd.paths import USER_RANGE
 from rktsd.pods import query
-from rktsd.pods.query import EXITED, RUNNING, AppStatus, PodStatus
+from rktsd.pods.asjson import pod_json
+from rktsd.pods.query import EXITED, RUNNING, PodStatus
 
 _LEGEND = ("UUID", "APP", "IMAGE NAME", "IMAGE ID", "STATE", "CREATED", "STARTED", "NETWORKS")
 _NAME = "NAME"
@@ -78,70 +78,6 @@ def ports(status: PodStatus) -> str:
         for network in status.networks
         for each in network.get("ports") or ()
     )
-
-
-def pod_json(status: PodStatus) -> dict[str, Any]:
-    """A pod as rkt's JSON has it; ``pod_name`` is ours, and absent for a pod without a name."""
-    members: dict[str, Any] = {"name": status.place.uuid}
-    if status.place.name is not None:
-        members["pod_name"] = status.place.name
-    members["state"] = status.state
-    if status.networks:
-        members["networks"] = status.networks
-    members["app_names"] = [app.name for app in status.apps]
-    members["apps"] = [_app_json(app, status) for app in status.apps]
-    members["created_at"] = status.created // 10**9
-    if status.started:
-        members["started_at"] = status.started // 10**9
-    if status.users is not None:
-        members["private_users"] = {"first": status.users, "count": USER_RANGE}
-    if status.metadata:
-        members["metadata_service"] = status.metadata
-    if status.unapplied:
-        members["unapplied"] = list(status.unapplied)
-    for key, source in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
-        if status.manifest.get(source):
-            members[key] = status.manifest[source]
-    return members
-
-
-def _app_json(app: AppStatus, status: PodStatus) -> dict[str, Any]:
-    members: dict[str, Any] = {"name": app.name, "state": app.state, "created_at": app.created}
-    optional = {
-        "started_at": app.started,
-        "finished_at": app.finished,
-        "exit_code": app.exit_code,
-        "result": app.result,
-        "health": app.health,
-    }
-    members |= {key: value for key, value in optional.items() if value is not None}
-    members["image_id"] = app.image_id
-    mounted = mounts(app, status)
-    if mounted:
-        members["mounts"] = mounted
-    section = app.manifest.get("app") or {}
-    for key, source in (("user_annotations", "userAnnotations"), ("user_labels", "userLabels")):
-        if section.get(source):
-            members[key] = section[source]
-    return members
-
-
-def mounts(app: AppStatus, status: PodStatus) -> list[dict[str, Any]]:
-    """The volumes of an app, as the JSON of ``status`` has them."""
-    volumes = {volume["name"]: volume for volume in status.manifest.get("volumes") or ()}
-    found = []
-    for mount in app.manifest.get("mounts") or ():
-        volume = mount.get("appVolume") or volumes.get(mount["volume"]) or {}
-        found.append(
-            {
-                "name": mount["volume"],
-                "container_path": mount["path"],
-                "host_path": volume.get("source")
-                or f"{status.place.directory}/volumes/{mount['volume']}",
-                "read_only": bool(volume.get("readOnly")),
-            }
-        )
-    return found
 
 
 def status(context: Context, parsed: Parsed) -> int:
@@ -218,7 +154,9 @@ def _lines(context: Context, status: PodStatus) -> list[str]:
         if ports(status):
             lines.append(f"ports={ports(status)}")
     if status.state == RUNNING:
-        pid = _main_pid(status)
+        from rktsd.pods.processes import main_process
+
+        pid = main_process(status)
         if pid:
             lines.append(f"pid={pid}")
     if status.users is not None:
@@ -240,24 +178,6 @@ def _lines(context: Context, status: PodStatus) -> list[str]:
         if app.result not in (None, *_PLAIN_RESULTS)
     ]
     return lines
-
-
-def _main_pid(status: PodStatus) -> int:
-    """The process that systemd knows the first living app by."""
-    from rktsd.errors import SystemdError
-    from rktsd.systemd.bus import Bus
-    from rktsd.systemd.names import app_unit
-
-    with Bus() as bus:
-        for app in status.apps:
-            unit = app_unit(status.place.pod, app.name)
-            try:
-                pid = int(bus.property(unit, "Service", "MainPID", "u"))
-            except SystemdError:
-                continue
-            if pid:
-                return pid
-    return 0
 
 
 def cat_manifest(context: Context, parsed: Parsed) -> int:

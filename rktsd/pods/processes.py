@@ -2,10 +2,10 @@
 
 import os
 
-from rktsd.errors import NotFound, UsageError
+from rktsd.errors import NotFound, SystemdError, UsageError
 from rktsd.paths import Paths
 from rktsd.pods import query
-from rktsd.pods.query import Place
+from rktsd.pods.query import Place, PodStatus
 from rktsd.systemd.bus import Bus
 from rktsd.systemd.names import app_unit
 
@@ -33,6 +33,20 @@ def running_place(paths: Paths, pod: str) -> Place:
     if place.uuid not in query.running(paths, [place]).pods:
         raise UsageError(f'pod "{place.uuid}" isn\'t currently running')
     return place
+
+
+def main_process(status: PodStatus) -> int:
+    """The process that systemd knows the first living app by; 0 when there is none."""
+    with Bus() as bus:
+        for app in status.apps:
+            unit = app_unit(status.place.pod, app.name)
+            try:
+                pid = int(bus.property(unit, "Service", "MainPID", "u"))
+            except SystemdError:
+                continue
+            if pid:
+                return pid
+    return 0
 
 
 def first_process(bus: Bus, pod: str, app: str) -> int:
