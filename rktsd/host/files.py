@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from rktsd.errors import BadInput, NotFound, StoreError
 
+_CHUNK = 1 << 16
+
 
 def sync_directory(path: str) -> None:
     """Make names created in, or renamed into, ``path`` survive a crash."""
@@ -82,8 +84,7 @@ def read_limited(path: str, limit: int, *, pipes: bool = False) -> bytes:
             mode = os.fstat(descriptor).st_mode
             if not pipes and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 raise StoreError(f"cannot read {path}: not a regular file")
-            with open(descriptor, "rb", closefd=False) as file:
-                data = file.read(limit + 1)
+            data = _read(descriptor, limit + 1)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -92,6 +93,15 @@ def read_limited(path: str, limit: int, *, pipes: bool = False) -> bytes:
     if len(data) > limit:
         raise StoreError(f"cannot read {path}: larger than {limit} bytes")
     return data
+
+
+def _read(descriptor: int, limit: int) -> bytes:
+    """Up to ``limit`` bytes. Without the io module: ``rkt list`` reads a manifest of every pod."""
+    parts, left = list[bytes](), limit
+    while left and (part := os.read(descriptor, min(left, _CHUNK))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def require_regular(path: str) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from rktsd.errors import BadInput, NotFound, RktError, StoreError
 from rktsd.pods import directories
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
+from rktsd.pods.endings import code_of, read_word, recorded
 from rktsd.pods.locate import find_pod_file, looks_like_uuid
 from rktsd.systemd.names import app_unit, pod_unit
 
@@ -110,7 +111,7 @@ def places(paths: Paths) -> list[Place]:
 
 def _place(paths: Paths, stage: str, uuid: str) -> Place:
     directory = directories.stage_directory(paths, stage, uuid)
-    return Place(uuid, stage, directory, _read_word(f"{directory}/name"))
+    return Place(uuid, stage, directory, read_word(f"{directory}/name"))
 
 
 def find(paths: Paths, pod: str) -> Place:
@@ -139,12 +140,12 @@ def find(paths: Paths, pod: str) -> Place:
 
 def current_run(paths: Paths, pod: str) -> str | None:
     """The UUID of the run that goes on, of the pod that systemd knows by that name."""
-    return _read_word(f"{paths.pod_run(pod)}/uuid")
+    return read_word(f"{paths.pod_run(pod)}/uuid")
 
 
 def current_directory(paths: Paths, pod: str) -> str | None:
     """The directory of that run."""
-    return _read_word(f"{paths.pod_run(pod)}/directory")
+    return read_word(f"{paths.pod_run(pod)}/directory")
 
 
 def running(paths: Paths, pods: Iterable[Place]) -> Live:
@@ -211,6 +212,8 @@ def status(place: Place, live: Live) -> PodStatus:
     directory = place.directory
     manifest = _read_json(f"{directory}/pod")
     try:
+        # Most files are there for few pods: one look is less than trying to open each.
+        there = os.listdir(directory)
         created = os.stat(f"{directory}/pod").st_mtime_ns
         started = _modified(f"{directory}/started") or None
         pod_state = state(place, live)
@@ -219,15 +222,23 @@ def status(place: Place, live: Live) -> PodStatus:
             state=pod_state,
             created=created,
             started=started,
-            networks=_networks(directory),
+            networks=_networks(directory) if "net-info.json" in there else [],
             apps=tuple(
-                _app(app, place, live, created=created, started=started, pod_state=pod_state)
+                _app(
+                    app,
+                    place,
+                    live,
+                    created=created,
+                    started=started,
+                    pod_state=pod_state,
+                    has_health="health" in there,
+                )
                 for app in manifest["apps"] or ()
             ),
             manifest=manifest,
-            unapplied=_lines(f"{directory}/unapplied"),
-            users=int(_read_word(f"{directory}/users") or 0) or None,
-            metadata=_read_word(f"{directory}/metadata") if pod_state == RUNNING else None,
+            unapplied=_lines(f"{directory}/unapplied") if "unapplied" in there else (),
+            users=(int(read_word(f"{directory}/users") or 0) if "users" in there else 0) or None,
+            metadata=read_word(f"{directory}/metadata") if pod_state == RUNNING else None,
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadInput(f"{directory}/pod: damaged: {type(error).__name__}: {error}") from error
@@ -243,12 +254,15 @@ def _app(
     created: int,
     started: int | None,
     pod_state: str,
+    has_health: bool,
 ) -> AppStatus:
     name, image, directory = app["name"], app["image"], place.directory
     finished = _modified(f"{directory}/status/{name}") or None
     if pod_state == RUNNING and app_unit(place.pod, name) in live.units:
         # What may be recorded is how it ended before systemd restarted it.
         finished = None
+    end = None if finished is None else recorded(directory, name)
+    health = (read_word(f"{directory}/health/{name}") if has_health else None) or ""
     if finished is not None:
         app_state = "exited"
     elif pod_state == RUNNING:
@@ -264,10 +278,10 @@ def _app(
         # The pod counts as started when its last app is, by when this one may have ended.
         started=min(started or finished, finished) if finished else started,
         finished=finished,
-        exit_code=None if finished is None else exit_code(directory, name),
+        exit_code=code_of(end),
         manifest=app,
-        result=None if finished is None else result(directory, name),
-        health=(_read_word(f"{directory}/health/{name}") or "").partition(" ")[0] or None,
+        result=end and end[0],
+        health=health.partition(" ")[0] or None,
     )
 
 
@@ -276,39 +290,6 @@ def _image_name(image: Mapping[str, Any]) -> str | None:
     labels = image.get("labels") or ()
     version = next((label["value"] for label in labels if label["name"] == "version"), None)
     return f"{name}:{version}" if name and version else name
-
-
-def exit_code(directory: str, app: str) -> int | None:
-    """How an app ended, as a shell says it: its status, or 128 and the signal. None: it did not.
-
-    From ``status/APP``, which holds what systemd told the app's ExecStopPost= (systemd.exec(5)).
-    """
-    words = (_read_word(f"{directory}/status/{app}") or "").split()
-    if len(words) != 3:
-        return None
-    if words[2].isdigit():
-        return int(words[2])
-    import signal
-
-    try:
-        return 128 + signal.Signals[f"SIG{words[2]}"].value
-    except KeyError:
-        return 255
-
-
-def result(directory: str, app: str) -> str | None:
-    """Result= of the unit of an app that has ended; None when that could not be recorded."""
-    words = (_read_word(f"{directory}/status/{app}") or "").split()
-    return words[0] if len(words) == 3 else None
-
-
-def failed(directory: str, app: str) -> bool:
-    """Whether systemd holds that the app failed, which a stop by SIGTERM is not.
-
-    True also when nothing could be recorded of its end.
-    """
-    path = f"{directory}/status/{app}"
-    return os.path.exists(path) and (_read_word(path) or "").split()[:1] != ["success"]
 
 
 def _networks(directory: str) -> list[dict[str, Any]]:
@@ -336,20 +317,12 @@ def _read_json(path: str) -> dict[str, Any]:
     from rktsd.host.files import read_limited
 
     try:
-        value = json.loads(read_limited(path, 16 << 20))
+        value = json.loads(read_limited(path, 16 << 20).decode())
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not JSON: {error}") from error
     if not isinstance(value, dict):
         raise BadInput(f"{path}: not a JSON object")
     return value
-
-
-def _read_word(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(4096).strip() or None
-    except OSError:
-        return None
 
 
 def _lines(path: str) -> tuple[str, ...]:

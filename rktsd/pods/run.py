@@ -8,7 +8,7 @@ import time
 
 from rktsd.errors import RktError, StoreError, SystemdError
 from rktsd.host.files import write_atomic
-from rktsd.pods import directories, query
+from rktsd.pods import directories, endings, query
 from rktsd.systemd.bus import Bus
 from rktsd.systemd.journal import Follower, complaints
 from rktsd.systemd.names import app_unit, barrier_unit, pod_unit
@@ -212,13 +212,13 @@ def _exit_status(paths: Paths, uuid: str) -> int | None:
         return None
     codes = []
     for each in ended:
-        code = query.exit_code(directory, each.name)
+        code = endings.exit_code(directory, each.name)
         if code is None:
             raise StoreError(
                 f"how app {each.name} ended could not be recorded in {each.path}",
                 hint="is the disk full?",
             )
-        codes.append((query.failed(directory, each.name), code))
+        codes.append((endings.failed(directory, each.name), code))
     if not codes:
         return None
     bad = [code for failed, code in codes if failed and code] + [code for _, code in codes if code]

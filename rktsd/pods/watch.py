@@ -6,7 +6,7 @@ import os
 import time
 from typing import NamedTuple
 
-from rktsd.pods import query
+from rktsd.pods import endings, query
 from rktsd.pods.events import ENDED, FAILED, STARTING, Event, Told, events_of, judged
 from rktsd.pods.locate import looks_like_uuid
 from rktsd.systemd.bus import Bus
@@ -87,5 +87,5 @@ def _complete(paths: Paths, event: Event, runs: dict[str, _Run]) -> Event:
     runs[pod] = run
     if of_pod and event.kind in (ENDED, FAILED):
         del runs[pod]
-    recorded = None if event.app is None else query.result(run.directory, event.app)
+    recorded = None if event.app is None else endings.result(run.directory, event.app)
     return judged(event, recorded)._replace(uuid=run.uuid)

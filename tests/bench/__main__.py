@@ -13,7 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from tests.bench import breakdown, leak, metadata, pulls, resident
+from tests.bench import breakdown, commands, leak, metadata, pulls, resident
 from tests.bench.lab import BenchError, Lab, open_lab, times
 from tests.bench.report import phase_table, row_table
 from tests.bench.rows import RETURNED, ROWS, Contender, Row
@@ -36,7 +36,13 @@ Results = dict[str, dict[str, dict[str, list[float]]]]
 
 
 def _arguments() -> argparse.Namespace:
-    names = [*(row.name for row in ROWS), _BREAKDOWN, resident.ROW, leak.ROW, metadata.ROW]
+    names = [
+        *(row.name for row in (*ROWS, *commands.ROWS)),
+        _BREAKDOWN,
+        resident.ROW,
+        leak.ROW,
+        metadata.ROW,
+    ]
     names += pulls.ROWS
     parser = argparse.ArgumentParser(prog="bench", description="Pods beside their peers.")
     parser.add_argument("--rounds", type=int, default=15, metavar="N")
@@ -116,7 +122,12 @@ def _bench_pods(
     rows = [row for row in ROWS if row.name in arguments.row]
     with open_lab(arguments.deb) as lab:
         results = _measure(lab, rows, arguments.rounds)
-        for row in rows:
+        looking = [row for row in commands.ROWS if row.name in arguments.row]
+        if looking:
+            # Not before: so many containers may be in the way of who starts one.
+            commands.populate(lab)
+            results |= _measure(lab, looking, arguments.rounds)
+        for row in (*rows, *looking):
             say(f"\n{row_table(row, results[row.name])}\n")
         if _BREAKDOWN in arguments.row:
             looks = _look_into(lab, arguments.rounds)

@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 
-from tests.bench import breakdown, metadata, pulls, resident, scene, trace
+from tests.bench import breakdown, commands, leak, metadata, pulls, resident, scene, trace
 from tests.bench.agent import Answer
 from tests.bench.lab import times
 from tests.bench.report import phase_table, ratios, row_table
@@ -112,10 +112,16 @@ def test_what_the_breakdown_traces_is_there(module: str, path: str) -> None:
 
 
 def test_every_target_is_about_times_that_are_taken() -> None:
-    for row in ROWS:
+    for row in (*ROWS, *commands.ROWS):
         for peer in row.peers:
             assert peer.ours in row.ours.measures
             assert peer.theirs in peer.contender.measures
+
+
+def test_no_two_rows_have_one_name() -> None:
+    names = [*(row.name for row in (*ROWS, *commands.ROWS)), *pulls.ROWS]
+    names += [resident.ROW, leak.ROW, metadata.ROW]
+    assert len(set(names)) == len(names)
 
 
 def test_pull_table_judges_wall_and_processor_time() -> None:

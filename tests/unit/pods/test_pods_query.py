@@ -11,7 +11,7 @@ import pytest
 from rktsd.errors import BadInput, NotFound
 from rktsd.host.files import locked
 from rktsd.paths import Paths
-from rktsd.pods import directories, query
+from rktsd.pods import directories, endings, query
 from tests.unit.pods.disk import UUIDS, make_pod
 
 A, B, C = UUIDS[:3]
@@ -77,8 +77,8 @@ def test_pods_are_listed_by_uuid(paths: Paths) -> None:
 )
 def test_exit_codes(paths: Paths, text: str, code: int | None, failed: bool) -> None:
     place = make_pod(paths, A, "run", status={"one": text})
-    assert query.exit_code(place.directory, "one") == code
-    assert query.failed(place.directory, "one") is failed
+    assert endings.exit_code(place.directory, "one") == code
+    assert endings.failed(place.directory, "one") is failed
     (app,) = query.status(place, query.Live()).apps
     assert (app.state, app.exit_code) == ("exited", code)
 
