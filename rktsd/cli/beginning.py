@@ -3,13 +3,13 @@
 import os
 import sys
 
-from rktsd.appc import names, read
-from rktsd.appc.types import App
+from rktsd.appc import names
 from rktsd.cli.context import Context
 from rktsd.cli.parse import Parsed
-from rktsd.errors import BadInput, NotFound, RktError, StoreError, UsageError
+from rktsd.errors import BadInput, NotFound, StoreError, UsageError
+from rktsd.generate.images import app_name, lasting, stored_manifest
+from rktsd.generate.write import quoted
 from rktsd.host.files import write_atomic
-from rktsd.images.references import Kind, parse_reference
 from rktsd.pods import kept, podfile
 from rktsd.pods.locate import find_pod_file
 
@@ -72,16 +72,13 @@ def _apps(context: Context, images: list[str]) -> list[str]:
     ports: list[str] = []
     volumes: list[str] = []
     for image in images:
-        reference = parse_reference(image, is_file=os.path.isfile)
-        if reference.kind is Kind.FILE:
-            # The pod is started from another directory than ours.
-            image = os.path.abspath(reference.target)
-        last = image.rstrip("/").rpartition("/")[2]
-        name = names.sanitise_ac_name(last.partition(":")[0].removesuffix(".aci"))
+        image = lasting(image)
+        name = app_name(image)
         if name in found:
             raise UsageError(f'two apps would be called "{name}"', hint="give one image each")
-        found[name] = _APP.format(name=name, image=_quoted(image))
-        app = _section(context, image)
+        found[name] = _APP.format(name=name, image=quoted(image))
+        manifest = stored_manifest(context.paths, image)
+        app = manifest.app if manifest else None
         ports += [each.name for each in app.ports] if app else []
         volumes += [each.name for each in app.mount_points] if app else []
     tail = [
@@ -95,22 +92,3 @@ def _apps(context: Context, images: list[str]) -> list[str]:
         for name in dict.fromkeys(volumes)
     ]
     return [*found.values(), *tail]
-
-
-def _quoted(text: str) -> str:
-    """A basic string of TOML."""
-    import json
-
-    return json.dumps(text)
-
-
-def _section(context: Context, image: str) -> App | None:
-    """The app section of an image, if it is stored."""
-    from rktsd.store.store import Store
-
-    try:
-        with Store.open(context.paths.store) as store:
-            record = store.find(image)
-            return read.image_manifest(store.manifest_bytes(record.id), image).app
-    except RktError:
-        return None

@@ -128,6 +128,19 @@ COMMANDS: dict[str, Command] = {
         examples=("gc", "gc --grace-period=0s", "gc --mark-only"),
         root=True,
     ),
+    "generate": Command("generating", "", "Write pod files from other descriptions", "COMMAND"),
+    "generate run": Command(
+        "generating",
+        "run",
+        "Write a pod file that says what a command line of rkt run does",
+        "[FLAG...] IMAGE [FLAG...] [-- ARGUMENT...] [--- IMAGE ...]",
+        flags.GENERATE_RUN,
+        IMAGES_WITH_ARGUMENTS,
+        (
+            "generate run --port=http:8080 example.com/web --memory=256Mi",
+            "generate run --output=/etc/rkt/pods/web.toml example.com/web -- --verbose",
+        ),
+    ),
     "image": Command("images", "", "Work with stored images", "COMMAND"),
     "image build": Command(
         "building",

@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+from collections.abc import Mapping
 from dataclasses import replace
 
 from rktsd.appc import names, read
@@ -47,14 +48,7 @@ def spec(context: Context, parsed: Parsed, store: Store) -> PodSpec:
     """What is to run, with every image fetched and verified. Raises RktError."""
     policy = pull_policy(parsed.values, default="new")
     told = talk(report)
-    size = parsed.values.last("shm-size")
-    usual = PodOptions(
-        insecure=context.insecure,
-        strict=parsed.values.on("strict"),
-        shm_size=None if size is None else parse_bytes(size, "--shm-size"),
-        stage1=read_value.stage1(parsed.values),
-    )
-    options = pod_options(parsed.values, usual)
+    options = all_pod_options(context, parsed.values)
     if parsed.values.last("pod-manifest") is not None:
         manifest = _given_manifest(parsed)
         policy = "never"
@@ -72,6 +66,18 @@ def spec(context: Context, parsed: Parsed, store: Store) -> PodSpec:
         fetching=fetch_options(context, policy, watch=told.watch),
         report=told.report,
     )
+
+
+def all_pod_options(context: Context, values: Values) -> PodOptions:
+    """What the flags say of the pod beyond its manifest. Raises RktError."""
+    size = values.last("shm-size")
+    usual = PodOptions(
+        insecure=context.insecure,
+        strict=values.on("strict"),
+        shm_size=None if size is None else parse_bytes(size, "--shm-size"),
+        stage1=read_value.stage1(values),
+    )
+    return pod_options(values, usual)
 
 
 def pod_options(values: Values, usual: PodOptions) -> PodOptions:
@@ -140,12 +146,11 @@ def _manifest(
     known = {volume.name for volume in volumes}
     ports = tuple(read_value.published_port(text) for text in values.get("port", []))
     shared = [read_value.mount(text) for text in values.get("mount", [])]
-    common = _common_environment(values)
+    common = common_environment(values)
     apps: list[RuntimeApp] = []
     options: dict[str, AppOptions] = {}
     for arguments in parsed.apps:
-        overrides = _overrides(arguments)
-        mounts = _mounts(arguments, shared, known)
+        app, own = runtime_app(arguments, mounts=app_mounts(arguments, shared, known))
         fetching = fetch_options(
             context, policy, app=arguments.values, all_apps=values, watch=told.watch
         )
@@ -156,22 +161,9 @@ def _manifest(
         if name in options:
             raise UsageError(f'app name "{name}" is used twice', hint="give one of them --name")
         image = read.image_manifest(store.manifest_bytes(record.id), f"image {record.id}")
-        own = {each.name: each.value for each in overrides.environment}
-        environment = {**_inherited(values, image), **common, **own}
-        overrides = replace(
-            overrides,
-            environment=tuple(NameValue(key, value) for key, value in environment.items()),
-        )
-        options[name] = _app_options(arguments.values, overrides)
-        apps.append(
-            RuntimeApp(
-                name=name,
-                image=RuntimeImage(record.id, record.name, record.labels),
-                read_only_root_fs=_is_on(arguments.values, "readonly-rootfs"),
-                mounts=mounts,
-                annotations=read_value.name_values(arguments.values, "annotation"),
-            )
-        )
+        options[name] = with_environment(own, {**_inherited(values, image), **common})
+        found = RuntimeImage(record.id, record.name, record.labels)
+        apps.append(replace(app, name=name, image=found))
     manifest = PodManifest(
         ac_version=names.SPEC_VERSION,
         apps=tuple(apps),
@@ -181,6 +173,30 @@ def _manifest(
         ports=ports,
     )
     return manifest, options
+
+
+def runtime_app(
+    arguments: AppArguments, *, mounts: tuple[Mount, ...]
+) -> tuple[RuntimeApp, AppOptions]:
+    """What the words behind an image say of its app, which has no name and no image yet.
+
+    Raises UsageError, BadInput.
+    """
+    app = RuntimeApp(
+        name="",
+        image=RuntimeImage(""),
+        read_only_root_fs=_is_on(arguments.values, "readonly-rootfs"),
+        mounts=mounts,
+        annotations=read_value.name_values(arguments.values, "annotation"),
+    )
+    return app, _app_options(arguments.values, _overrides(arguments))
+
+
+def with_environment(options: AppOptions, environment: Mapping[str, str]) -> AppOptions:
+    """``options`` with these variables too, as far as they do not have them."""
+    own = {each.name: each.value for each in options.overrides.environment}
+    merged = tuple(NameValue(key, value) for key, value in {**environment, **own}.items())
+    return replace(options, overrides=replace(options.overrides, environment=merged))
 
 
 def _app_options(values: Values, overrides: AppOverrides) -> AppOptions:
@@ -209,7 +225,9 @@ def _app_name(arguments: AppArguments, image: str) -> str:
     return names.sanitise_ac_name(posixpath.basename(image))
 
 
-def _mounts(arguments: AppArguments, shared: list[Mount], volumes: set[str]) -> tuple[Mount, ...]:
+def app_mounts(
+    arguments: AppArguments, shared: list[Mount], volumes: set[str]
+) -> tuple[Mount, ...]:
     """The app's own mounts, and those of all apps on other paths (rkt)."""
     own = [read_value.mount(text) for text in arguments.values.get("mount", [])]
     taken = {posixpath.normpath(mount.path) for mount in own}
@@ -252,7 +270,8 @@ def _overrides(arguments: AppArguments) -> AppOverrides:
     return replace(found, isolators=read_value.app_isolators(values))
 
 
-def _common_environment(values: Values) -> dict[str, str]:
+def common_environment(values: Values) -> dict[str, str]:
+    """The variables that the flags before the images give all apps. Raises RktError."""
     found: dict[str, str] = {}
     for path in values.get("set-env-file", []):
         found |= read_value.environment_file(path)

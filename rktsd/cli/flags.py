@@ -198,6 +198,21 @@ PREPARE = (
     *_APPS,
 )
 
+_OVERWRITE = Flag("overwrite", help="replace what is there")
+_WHERE = "write to POD.toml, or to DIR (standard output)"
+_GENERATE = (_OVERWRITE, Flag("force", help="the same as --overwrite"))
+GENERATE = (
+    _value("output", "FILE|DIR", _WHERE, short="o"),
+    *_GENERATE,
+    Flag("strict", help="write nothing when something cannot be carried over"),
+)
+# --output is another flag behind an image, and --strict one of rkt run as well.
+GENERATE_RUN = (
+    Flag("output", VALUE, "FILE|DIR", f"{_WHERE}; of an app, log or tty", scope=BOTH, short="o"),
+    *_GENERATE,
+    *(flag for flag in RUN if flag.name != "output"),
+)
+
 _FORMAT = _value("format", "json|json-pretty", "print JSON")
 _NO_LEGEND = Flag("no-legend", help="print no header")
 _UUID_FILE = _value("uuid-file", "FILE", "read the UUID from FILE")
@@ -216,7 +231,7 @@ CONFIG = (_PRETTY,)
 CAT_MANIFEST = (_UUID_FILE, _PRETTY)
 _INSTANCE = _value("instance", "NAME", "read a template for POD@NAME (instance)")
 POD_CHECK = (_INSTANCE,)
-POD_INIT = (Flag("overwrite", help="replace what is there"),)
+POD_INIT = (_OVERWRITE,)
 POD_DIFF = (_UUID_FILE,)
 POD_SHOW = (_INSTANCE, _PRETTY)
 POD_UNITS = (_INSTANCE, _FORMAT)
@@ -313,7 +328,6 @@ IMAGE_LIST = (
     _NO_LEGEND,
     _FORMAT,
 )
-_OVERWRITE = Flag("overwrite", help="replace what is there")
 IMAGE_EXPORT = (_OVERWRITE,)
 IMAGE_EXTRACT = (Flag("rootfs-only", help="the root alone, without the manifest"), _OVERWRITE)
 IMAGE_GC = (

@@ -40,16 +40,16 @@ from rktsd.pods.volumekinds import VolumeKind, volume_at
 COPY = "pod-file"
 """The file in the directory of a run that has the pod file as it was then."""
 
-_POD_KEYS = (
+POD_KEYS = (
     "description", "documentation", "network", "hostname", "dns", "dns-search", "dns-options",
     "dns-domain", "hosts", "on-app-failure", "pull-policy", "insecure", "strict", "memory", "cpu",
     "cpu-shares", "pids", "block-bandwidth", "block-iops", "network-bandwidth", "sysctl",
     "selinux-context", "apparmor-profile", "systemd", "volume", "port", "app", "follow-links",
     "ipc", "register", "shm-size", "stage1", "private-users", "pid", "metadata",
 )  # fmt: skip
-_VOLUME_KEYS = ("name", "kind", "source", "read-only", "recursive", "mode", "uid", "gid", "size")
-_PUBLISHED_KEYS = ("name", "host-port", "host-ip")
-_APP_KEYS = (
+VOLUME_KEYS = ("name", "kind", "source", "read-only", "recursive", "mode", "uid", "gid", "size")
+PUBLISHED_KEYS = ("name", "host-port", "host-ip")
+APP_KEYS = (
     "name", "image", "insecure", "pull-policy", "exec", "args", "user", "group",
     "supplementary-gids", "working-directory", "environment", "memory", "cpu", "cpu-shares",
     "capabilities-retain", "capabilities-remove", "no-new-privileges", "oom-score-adj",
@@ -59,15 +59,15 @@ _APP_KEYS = (
     "mounts", "ports", "annotations", "systemd",
 )  # fmt: skip
 # Fields whose value is the limit of an isolator, and those whose value is an isolator's.
-_LIMITED = (
+LIMITED = (
     ("pids", isolators.PIDS),
     ("block-bandwidth", isolators.BLOCK_BANDWIDTH),
     ("block-iops", isolators.BLOCK_IOPS),
     ("network-bandwidth", isolators.NETWORK_BANDWIDTH),
 )
-_AS_IN_APPC = (("cpu-shares", isolators.CPU_SHARES),)
-_MOUNT_KEYS = ("volume", "path")
-_PORT_KEYS = ("name", "port", "protocol", "count", "socket-activated")
+AS_IN_APPC = (("cpu-shares", isolators.CPU_SHARES),)
+MOUNT_KEYS = ("volume", "path")
+PORT_KEYS = ("name", "port", "protocol", "count", "socket-activated")
 
 # Images that are found by something else than a path.
 _ELSEWHERE = (Kind.ID, Kind.NAME, Kind.URL, Kind.DOCKER)
@@ -164,7 +164,7 @@ def read_appc(document: Cursor) -> tuple[PodManifest, PodOptions]:
 
 
 def _from_toml(document: Cursor) -> tuple[PodManifest, PodOptions]:
-    _only(document, _POD_KEYS)
+    _only(document, POD_KEYS)
     found = [_volume(each) for each in document.get("volume").elements()]
     volumes = tuple(volume for volume, _ in found)
     read.unique_names(document.get("volume"), (each.name for each in volumes))
@@ -210,7 +210,7 @@ def _only(place: Cursor, keys: tuple[str, ...]) -> None:
 
 
 def _volume(place: Cursor) -> tuple[Volume, VolumeKind | None]:
-    _only(place, _VOLUME_KEYS)
+    _only(place, VOLUME_KEYS)
     if isinstance(place.value, dict) and "kind" not in place.value:
         source = place.value.get("source", "")
         of_host = not isinstance(source, str) or source.startswith("/")
@@ -222,7 +222,7 @@ def _volume(place: Cursor) -> tuple[Volume, VolumeKind | None]:
 
 
 def _published(place: Cursor) -> PublishedPort:
-    _only(place, _PUBLISHED_KEYS)
+    _only(place, PUBLISHED_KEYS)
     address = place.get("host-ip")
     return PublishedPort(
         name=place.get("name").checked(names.check_ac_name),
@@ -241,11 +241,11 @@ def _resources(place: Cursor) -> tuple[Isolator, ...]:
         # 0.5 is how people write half a processor; TOML makes it a float.
         value = repr(cpu.value) if isinstance(cpu.value, float) else cpu.value
         found.append(isolators.cpu_at(cpu._replace(value=value)))
-    for key, name in _LIMITED:
+    for key, name in LIMITED:
         limit = place.get(key)
         if limit.given:
             found.append(isolators.limit_at(limit, name))
-    for key, name in _AS_IN_APPC:
+    for key, name in AS_IN_APPC:
         if place.get(key).given:
             found.append(isolators.checked(name, place.get(key)))
     sysctl, context = place.get("sysctl"), place.get("selinux-context")
@@ -301,8 +301,8 @@ class _App(NamedTuple):
 
 
 def _app(place: Cursor, *, volumes: dict[str, Volume]) -> _App:
-    _only(place, _APP_KEYS)
-    for key, keys in (("mounts", _MOUNT_KEYS), ("ports", _PORT_KEYS)):
+    _only(place, APP_KEYS)
+    for key, keys in (("mounts", MOUNT_KEYS), ("ports", PORT_KEYS)):
         for each in place.get(key).elements():
             if not isinstance(each.value, str):
                 _only(each, keys)

@@ -11,7 +11,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import NamedTuple
 
 from rktsd.appc import read, write
@@ -29,6 +29,8 @@ from rktsd.config.registries import read_registries
 from rktsd.config.settings import read_settings
 from rktsd.config.trust import read_policy
 from rktsd.errors import RktError
+from rktsd.generate.inverse import document
+from rktsd.generate.write import render
 from rktsd.images import oci
 from rktsd.images.archive import find_members
 from rktsd.images.challenges import parse_challenges
@@ -200,6 +202,9 @@ def run_isolator(data: bytes) -> None:
 def run_pod_file(data: bytes) -> None:
     found = podfile.parse(data, "/etc/rkt/pods/web.toml", pod="web")
     assert decode_json(write.dumps(write.pod_manifest_json(found.manifest)).encode(), "again")
+    text = render(document(found.manifest, found.options)).encode()
+    again = podfile.parse(text, found.path, pod=found.name)
+    assert again == replace(found, text=text)
 
 
 def run_oci_manifest(data: bytes) -> None:

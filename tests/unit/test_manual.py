@@ -136,16 +136,16 @@ def test_page_explains_no_flag_that_does_not_exist(page: str) -> None:
 
 def test_page_of_pod_files_has_every_field() -> None:
     for title, keys in (
-        ("FIELDS OF THE POD", podfile._POD_KEYS),
-        ("FIELDS OF AN APP", podfile._APP_KEYS),
-        ("VOLUMES", podfile._VOLUME_KEYS),
-        ("PUBLISHED PORTS", podfile._PUBLISHED_KEYS),
+        ("FIELDS OF THE POD", podfile.POD_KEYS),
+        ("FIELDS OF AN APP", podfile.APP_KEYS),
+        ("VOLUMES", podfile.VOLUME_KEYS),
+        ("PUBLISHED PORTS", podfile.PUBLISHED_KEYS),
     ):
         words = terms(section("rkt-pod.5.rst", title))
         explained = {word.strip("[]") for word in words if not word.startswith('"')}
         assert explained == set(keys)
     app = section("rkt-pod.5.rst", "FIELDS OF AN APP").astext()
-    for key in (*podfile._MOUNT_KEYS, *podfile._PORT_KEYS):
+    for key in (*podfile.MOUNT_KEYS, *podfile.PORT_KEYS):
         assert re.search(rf"\b{key}\b", app), key
 
 

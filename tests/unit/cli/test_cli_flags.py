@@ -80,6 +80,10 @@ OURS = {
     "login": "authfile password-stdin username",
     "logout": "authfile",
     "logs": "app follow format lines run since tail until uuid-file",
+    "generate run": (
+        f"force output overwrite net {_DNS} interactive ipc mds-register uuid-file-save {_MADE}"
+        f" {_APPS.replace(' output', '')} platform detach replace rm pid"
+    ),
     "pod check": "instance",
     "start": "uuid-file",
     "cp": "archive",
@@ -117,6 +121,9 @@ REFUSED = {
         "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
     },
     "prepare": {
+        "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
+    },
+    "generate run": {
         "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
     },
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Pod files from other descriptions: command lines, Quadlet files, Kubernetes manifests."""
