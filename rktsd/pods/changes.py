@@ -10,10 +10,9 @@ from rktsd.errors import NotFound
 from rktsd.host.files import read_limited
 from rktsd.paths import Paths
 from rktsd.pods.query import Place
+from rktsd.store.whiteouts import is_opaque, is_whiteout
 
 ADDED, CHANGED, DELETED = "added", "changed", "deleted"
-# Documentation/filesystems/overlayfs.rst of the kernel.
-_OPAQUE = "trusted.overlay.opaque"
 
 
 class Change(NamedTuple):
@@ -41,14 +40,14 @@ def _walk(upper: str, path: str, lowers: Sequence[str]) -> Iterator[Change]:
         inside = f"{path}/{entry.name}"
         below = list(_below(lowers, entry.name))
         status = entry.stat(follow_symlinks=False)
-        if _is_whiteout(status):
+        if is_whiteout(status):
             if below:
                 yield Change(inside, DELETED)
             continue
         yield Change(inside, CHANGED if below else ADDED)
         if stat.S_ISDIR(status.st_mode):
             directories = _directories(below)
-            if _is_opaque(entry.path):
+            if is_opaque(entry.path):
                 # It was deleted and made again.
                 yield from _hidden(entry.path, inside, directories)
             yield from _walk(entry.path, inside, directories)
@@ -62,10 +61,10 @@ def _below(lowers: Sequence[str], name: str) -> Iterator[tuple[str, os.stat_resu
             status = os.lstat(path)
         except OSError:
             continue
-        if _is_whiteout(status):
+        if is_whiteout(status):
             return
         yield path, status
-        if not stat.S_ISDIR(status.st_mode) or _is_opaque(path):
+        if not stat.S_ISDIR(status.st_mode) or is_opaque(path):
             return
 
 
@@ -82,14 +81,3 @@ def _hidden(upper: str, path: str, lowers: Sequence[str]) -> Iterator[Change]:
     for name in names:
         if any(True for _ in _below(lowers, name)):
             yield Change(f"{path}/{name}", DELETED)
-
-
-def _is_whiteout(status: os.stat_result) -> bool:
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def _is_opaque(path: str) -> bool:
-    try:
-        return os.getxattr(path, _OPAQUE, follow_symlinks=False) == b"y"
-    except OSError:
-        return False

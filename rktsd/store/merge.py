@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
 from rktsd.errors import StoreError
+from rktsd.store.whiteouts import is_opaque, is_whiteout
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -73,7 +74,7 @@ def _children(path: str, bases: Sequence[int]) -> dict[str, _Child]:
         try:
             with os.scandir(directory) as entries:
                 listed = [(each.name, each.stat(follow_symlinks=False)) for each in entries]
-            opaque = len(bases) > 1 and _is_opaque(directory)
+            opaque = len(bases) > 1 and is_opaque(directory)
         finally:
             os.close(directory)
         for name, status in listed:
@@ -89,18 +90,6 @@ def _children(path: str, bases: Sequence[int]) -> dict[str, _Child]:
         if opaque:
             break
     return found
-
-
-def is_whiteout(status: os.stat_result) -> bool:
-    """Whether a file in a layer says that there is none."""
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def _is_opaque(directory: int) -> bool:
-    try:
-        return os.getxattr(directory, "trusted.overlay.opaque") == b"y"
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.store import tar
+from rktsd.store.bounds import bound, bounded
 from rktsd.store.compression import open_stream
 from rktsd.store.merge import may_carry, order, walk
 from rktsd.store.records import Limits
@@ -24,7 +25,6 @@ from rktsd.store.tarwriter import (
     tar_time,
     tar_tree,
 )
-from rktsd.store.unpacker import bound, bounded
 
 if TYPE_CHECKING:
     import tarfile

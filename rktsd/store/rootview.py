@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rktsd.errors import BadInput, StoreError
-from rktsd.store.tree import is_opaque
+from rktsd.store.whiteouts import is_opaque
 
 MAX_LINKS = 40
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)

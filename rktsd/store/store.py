@@ -180,7 +180,7 @@ class Store:
 
         A root that is opaque hides all below, which overlayfs knows of other directories only.
         """
-        from rktsd.store.tree import is_opaque
+        from rktsd.store.whiteouts import is_opaque
 
         names = tuple(dict.fromkeys(map(layer_name, layers)))
         hiding = (at for at, name in enumerate(names, 1) if is_opaque(self.layer_path(name)))

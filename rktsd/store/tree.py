@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable
 
 from rktsd.errors import BadInput, StoreError
+from rktsd.store.whiteouts import OPAQUE
 
 _GROWN = 100
 # Well below PATH_MAX, and cheap to look up: what lies deeper comes up to be removed.
@@ -92,7 +93,7 @@ def sync_filesystem(path: str) -> None:
 
 
 def mark_opaque(root: str, directories: Iterable[bytes]) -> None:
-    """Set trusted.overlay.opaque=y on ``directories``, relative to ``root``, following no link.
+    """Mark as opaque the ``directories``, relative to ``root``, following no link.
 
     Raises BadInput when one is not a directory reached without links.
     """
@@ -101,19 +102,11 @@ def mark_opaque(root: str, directories: Iterable[bytes]) -> None:
         for path in directories:
             descriptor = _open_beneath(base, path)
             try:
-                os.setxattr(descriptor, "trusted.overlay.opaque", b"y")
+                os.setxattr(descriptor, OPAQUE, b"y")
             finally:
                 os.close(descriptor)
     finally:
         os.close(base)
-
-
-def is_opaque(directory: str) -> bool:
-    """Whether ``directory`` hides what lower layers have there."""
-    try:
-        return os.getxattr(directory, "trusted.overlay.opaque", follow_symlinks=False) == b"y"
-    except OSError:
-        return False
 
 
 def _open_beneath(base: int, path: bytes) -> int:

@@ -44,10 +44,10 @@ from rktsd.images.platforms import host_platform, parse_platform
 from rktsd.images.references import parse_docker_name, parse_reference
 from rktsd.pods import podfile
 from rktsd.store import tar
+from rktsd.store.bounds import bounded
 from rktsd.store.compression import OUTPUT, open_stream
 from rktsd.store.members import lay_down
 from rktsd.store.records import Limits
-from rktsd.store.unpacker import bounded
 from tests.fuzz import seeds
 
 _ENOUGH = 64 << 20
