@@ -24,6 +24,7 @@ from rktsd.pods import processes, query, runs
 from rktsd.pods.query import Place
 from rktsd.pods.spec import PodSpec
 from rktsd.store.confine import drop_capabilities
+from rktsd.store.tree import remove_tree
 from rktsd.systemd.bus import Bus
 
 # statfs(2): what is no file in these but the kernel.
@@ -33,11 +34,16 @@ _PSEUDO = frozenset(
 )  # fmt: skip
 
 
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_SCRATCH = ".cp-"
+
+
 class Root(NamedTuple):
     """``process`` is a descriptor of the root of a running app; None for one that does not run,
     whose root is made from ``layers``, topmost first, and ``upper``. ``users`` is the first of the
-    users that the app has instead of the host's."""
+    users that the app has instead of the host's. ``called`` begins what is said of files there."""
 
+    called: str
     process: int | None
     layers: tuple[str, ...] = ()
     upper: str = ""
@@ -51,6 +57,7 @@ def located(paths: Paths, place: Place, app: str, *, spec: PodSpec) -> Iterator[
     One that does not run is not started while this is used.
     """
     with contextlib.ExitStack() as stack:
+        called = f"app {app} of pod {place.pod}"
         users = _users(paths, place, spec)
         if place.uuid not in query.running(paths, [place]).pods:
             stack.enter_context(runs.lock(paths, place.pod))
@@ -59,9 +66,8 @@ def located(paths: Paths, place: Place, app: str, *, spec: PodSpec) -> Iterator[
             layers = spec.images[app].layers
             runs.check_layers(paths, list(layers), pod=place.pod)
             upper = f"{place.directory}/overlay/{app}"
-            yield Root(
-                None, tuple(f"{paths.store}/layers/{layer}" for layer in layers), upper, users
-            )
+            below = tuple(f"{paths.store}/layers/{layer}" for layer in layers)
+            yield Root(called, None, below, upper, users)
             return
         with Bus() as bus:
             pid = processes.first_process(bus, place.pod, app)
@@ -70,7 +76,7 @@ def located(paths: Paths, place: Place, app: str, *, spec: PodSpec) -> Iterator[
         except OSError as error:
             raise NotFound(f"app {app} has just ended: {error.strerror}") from error
         stack.callback(os.close, descriptor)
-        yield Root(descriptor, users=users)
+        yield Root(called, descriptor, users=users)
 
 
 def _users(paths: Paths, place: Place, spec: PodSpec) -> int | None:
@@ -110,11 +116,16 @@ def inside(
             failure = error
             # If it was the child that failed, it has said so before its end of the pipe was closed.
             os.kill(pid, signal.SIGKILL)
-        with open(problems, "rb") as file:
-            said = file.read().decode(errors="replace")
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        try:
+            with open(problems, "rb") as file:
+                said = file.read().decode(errors="replace")
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)
+            raise
+        finally:
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if said and not (follows and isinstance(failure, RktError)):
-        raise StoreError(said) from failure
+        raise StoreError(f"{root.called}: {said}") from failure
     if failure is not None:
         raise failure
     if status:
@@ -122,12 +133,17 @@ def inside(
 
 
 def _fork() -> int:
-    """A child that does not hear the keys that interrupt us: we end it, and say why."""
+    """A child that does not hear the keys that interrupt us: we end it, and say why.
+
+    Other signals do to it what they do to anybody.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in _ENDING:
+                signal.signal(number, signal.SIG_DFL)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pid
@@ -140,22 +156,53 @@ def _scratch(root: Root) -> Iterator[str]:
         yield ""
         return
     beside = os.path.dirname(root.upper)
-    scratch = f"{beside}/.cp-{os.getpid()}"
-    try:
-        if not os.path.isdir(root.upper):
-            os.makedirs(root.upper, 0o755)
-            os.chown(root.upper, root.users or 0, root.users or 0)
-        for name in ("", "/work", "/root"):
-            os.mkdir(f"{scratch}{name}", 0o700)
-    except OSError as error:
-        raise StoreError(f"cannot make {error.filename}: {error.strerror}") from error
-    try:
-        yield scratch
-    finally:
-        from rktsd.store.tree import remove_tree
+    scratch = f"{beside}/{_SCRATCH}{os.getpid()}"
+    with _ending_in_order():
+        try:
+            try:
+                if not os.path.isdir(root.upper):
+                    os.makedirs(root.upper, 0o755)
+                    os.chown(root.upper, root.users or 0, root.users or 0)
+                # Of one that was killed: whoever has the pod's lock is alone here.
+                _remove_scratch(beside)
+                for name in ("", "/work", "/root"):
+                    os.mkdir(f"{scratch}{name}", 0o700)
+            except OSError as error:
+                raise StoreError(f"cannot make {error.filename}: {error.strerror}") from error
+            yield scratch
+        finally:
+            _remove_scratch(beside)
 
-        with contextlib.suppress(OSError):
-            remove_tree(scratch)
+
+def _remove_scratch(beside: str) -> None:
+    # What ends us waits until nothing is left of us.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *_ENDING))
+    try:
+        for name in os.listdir(beside):
+            if name.startswith(_SCRATCH):
+                with contextlib.suppress(StoreError):
+                    remove_tree(f"{beside}/{name}")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Have signals that would end us at once end us by way of our ``finally``."""
+
+    def end(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = [(number, signal.getsignal(number)) for number in _ENDING]
+    for number, handler in before:
+        # Who started us may want us to ignore it (nohup).
+        if handler is signal.SIG_DFL:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

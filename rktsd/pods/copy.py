@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from rktsd.errors import BadInput, NotFound, StoreError, UsageError
+from rktsd.errors import BadInput, NotFound, RktError, StoreError, UsageError
 from rktsd.pods.approot import Root, inside, is_pseudo, refuse_pseudo
 from rktsd.store.compression import open_stream
 from rktsd.store.merge import DIRECTORY, Entry
@@ -52,7 +52,7 @@ def copy_out(wish: Wish, output: int) -> int:
                     _write(output, data)
                 return 0
             reader = TarReader(lambda: os.read(source, _CHUNK), "the app's files")
-            with _target(wish.outer, contents=contents) as (base, top):
+            with _said_of_us(), _target(wish.outer, contents=contents) as (base, top):
                 policy = Policy(wish.owner, follow=False)
                 devices = receive(reader, base, policy, rename=_renaming(top, contents))
             # The end of the stream: the child is not to find nobody there.
@@ -67,7 +67,8 @@ def copy_in(wish: Wish, input: int) -> None:
     """From ``outer``, or the tar stream of the descriptor ``input``, to the app."""
     if wish.outer == "-":
         # Its beginning is read here: what unpacks it can still be imported.
-        chunk = open_stream(input, "standard input")
+        with _said_of_us():
+            chunk = open_stream(input, "standard input")
         nothing, end = os.pipe2(os.O_CLOEXEC)
         inner = wish.inner if wish.inner.endswith("/") else f"{wish.inner}/"
         work = partial(_take, wish._replace(inner=inner), chunk, None)
@@ -79,9 +80,26 @@ def copy_in(wish: Wish, input: int) -> None:
     work = partial(_take, wish, lambda: os.read(source, _CHUNK), name)
     with inside(wish.root, work, ours=target, theirs=source, follows=True):
         try:
-            _send(wish.outer, name[0], target)
+            with _said_of_us():
+                _send(wish.outer, name[0], target)
         finally:
             os.close(target)
+
+
+@contextlib.contextmanager
+def _said_of_us() -> Iterator[None]:
+    """Say of errors on our side that they are, as is said of those in the app."""
+    try:
+        yield
+    except BrokenPipeError:
+        # It is the other side that has failed.
+        raise
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        raise StoreError(f"on this machine: {where}{error.strerror}") from error
+    except RktError as error:
+        error.args = (f"on this machine: {error.args[0]}",)
+        raise
 
 
 def _take(wish: Wish, chunk: Callable[[], bytes], name: tuple[str, bool] | None) -> None:

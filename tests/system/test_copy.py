@@ -125,6 +125,34 @@ def test_pods_that_do_not_run(cli: Box) -> None:
     assert cli.shell(f"ls -A /var/lib/rkt/pods/run/{uuid}/overlay | grep cp- || :") == ""
 
 
+ENDED = """
+import os, signal, subprocess, sys, tarfile
+uuid, number = sys.argv[1], int(sys.argv[2])
+copy = subprocess.Popen(["rkt", "cp", "-", f"{uuid}:/"], bufsize=0, stdin=subprocess.PIPE)
+archive = tarfile.open(fileobj=copy.stdin, mode="w|", bufsize=512)
+member = tarfile.TarInfo("begun")
+member.size = 1 << 20
+archive.addfile(member, open("/dev/zero", "rb"))  # most of it is read by now
+with open(f"/proc/{copy.pid}/task/{copy.pid}/children") as file:
+    print(len(file.read().split()), end=" ")
+copy.send_signal(number)
+print(copy.wait(), [name for name in os.listdir(sys.argv[3]) if name.startswith(".cp-")])
+"""
+
+
+def test_nothing_stays_of_a_copy_that_is_ended(cli: Box) -> None:
+    cli.write("/tmp/new", "hello\n")
+    uuid = prepare(cli, IMAGE)
+    place = f"/var/lib/rkt/pods/prepared/{uuid}/overlay"
+    for number, status in ((15, 143), (1, 129), (2, 130)):
+        done = cli.run(["/usr/bin/python3", "-c", ENDED, uuid, str(number), place], check=True)
+        assert done.stdout == f"1 {status} []\n"
+    done = cli.run(["/usr/bin/python3", "-c", ENDED, uuid, "9", place], check=True)
+    assert done.stdout.startswith("1 -9 ['.cp-")
+    good(cli, "cp", "/tmp/new", f"{uuid}:/new")
+    assert cli.shell(f"ls -A {place} | grep cp- || :") == ""
+
+
 def test_a_hostile_app_gains_nothing(make_pod: MakePod, pod_box: Box) -> None:
     pod = serving(make_pod, pod_box, extra="")
     box = pod.box
@@ -135,19 +163,19 @@ def test_a_hostile_app_gains_nothing(make_pod: MakePod, pod_box: Box) -> None:
         " ln -s /proc/1/root/tmp/copy /magic; mkdir -p /tree; ln -s /tmp/copy /tree/link;"
         " mknod /tree/dev c 1 3; mkfifo /tree/fifo; cp /bin/sh /tree/su; chmod 6755 /tree/su",
     )
-    absent = "no such file or directory"
+    absent, there = "no such file or directory", "app one of pod copied"
     for path, message in (
         ("/out/secret", f"/out/secret: {absent}"),
         ("/up", f"/up: {absent}"),
         ("/magic/secret", "/proc/1/root: Permission denied"),
     ):
         done = rkt(box, "cp", f"copied:{path}", "/tmp/stolen")
-        assert (done.returncode, done.stderr) == (254, f"cp: {message}\n")
+        assert (done.returncode, done.stderr) == (254, f"cp: {there}: {message}\n")
     done = rkt(box, "cp", "/tmp/copy/mine", "copied:/out/planted")
-    assert (done.returncode, done.stderr) == (254, "cp: /out: no such directory\n")
+    assert (done.returncode, done.stderr) == (254, f"cp: {there}: /out: no such directory\n")
     kernel = "not a place for files: it is the kernel's"
     done = rkt(box, "cp", "/tmp/copy/mine", "copied:/k/core_pattern")
-    assert (done.returncode, done.stderr) == (254, f"cp: /k/core_pattern: {kernel}\n")
+    assert (done.returncode, done.stderr) == (254, f"cp: {there}: /k/core_pattern: {kernel}\n")
     done = rkt(box, "cp", "copied:/tree", "/tmp/copy")
     assert (done.returncode, done.stderr) == (
         0,
@@ -169,14 +197,17 @@ def test_a_hostile_app_gains_nothing(make_pod: MakePod, pod_box: Box) -> None:
         (["a"], "must provide what to copy and where to"),
         (["x:/a", "y:/b"], "one of the two has to be on this machine (./NAME has a colon)"),
         (["no-such:/a", "b"], 'no matches found for "no-such"'),
-        (["/no-such", "copied:/"], "/no-such: no such file or directory"),
-        (["copied:/no-such", "."], "/no-such: no such file or directory"),
+        (["/no-such", "copied:/"], "on this machine: /no-such: no such file or directory"),
+        (["copied:/no-such", "."], "app one of pod copied: /no-such: no such file or directory"),
         (["copied:nobody:/a", "."], 'pod copied has no app "nobody", only one'),
-        (["/etc/hostname", "copied:/no/"], "/no/: no such directory"),
-        (["/etc/hostname", "copied:/no/such"], "/no: no such directory"),
-        (["copied:/etc", "/no/such"], "/no: no such directory"),
-        (["-", "copied:/no"], "/no/: no such directory"),
-        (["copied:/dev/null", "."], "/dev/null: neither a file nor a directory"),
+        (["/etc/hostname", "copied:/no/"], "app one of pod copied: /no/: no such directory"),
+        (["/etc/hostname", "copied:/no/such"], "app one of pod copied: /no: no such directory"),
+        (["copied:/etc", "/no/such"], "on this machine: /no: no such directory"),
+        (["-", "copied:/no"], "app one of pod copied: /no/: no such directory"),
+        (
+            ["copied:/dev/null", "."],
+            "app one of pod copied: /dev/null: neither a file nor a directory",
+        ),
     ],
 )
 def test_mistakes(make_pod: MakePod, pod_box: Box, words: list[str], message: str) -> None:
