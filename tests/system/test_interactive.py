@@ -117,8 +117,10 @@ def test_a_stop_from_elsewhere(cli: Box, shell: Screen) -> None:
 
 
 def test_a_prepared_pod(cli: Box) -> None:
-    # systemd-nspawn tells the size when the app runs already.
-    script = "while [ -t 0 ] && ! stty size; do sleep 0.05; done 2>/dev/null; exit 3"
+    # systemd-nspawn tells the size when the app runs already; until then stty says nothing, and
+    # that it succeeded.
+    script = 'while [ -t 0 ] && [ -z "$(stty size)" ]; do sleep 0.05; done 2>/dev/null'
+    script = f"{script}; stty size; exit 3"
     made = prepare(cli, IMAGE, "--", "-c", script)
     screen = Screen(cli, f"rkt run-prepared --interactive --net=none {made}")
     screen.see("status=3")
