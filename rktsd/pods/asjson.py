@@ -68,6 +68,7 @@ def mounts(app: AppStatus, status: PodStatus) -> list[dict[str, Any]]:
                 "name": mount["volume"],
                 "container_path": mount["path"],
                 "host_path": volume.get("source")
+                or status.volumes.get(mount["volume"])
                 or f"{status.place.directory}/volumes/{mount['volume']}",
                 "read_only": bool(volume.get("readOnly")),
             }

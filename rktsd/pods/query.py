@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rktsd.errors import BadInput, NotFound, RktError, StoreError
+from rktsd.paths import RUN as RUN_DIRECTORY
 from rktsd.pods import directories
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
 from rktsd.pods.endings import code_of, read_word, recorded
@@ -85,7 +87,7 @@ class PodStatus(NamedTuple):
 
     ``unapplied`` says in a line each what this machine could not do of what the pod asks for;
     ``users`` is the first of its private users, ``metadata`` the socket at which the
-    metadata service answers it.
+    metadata service answers it. ``volumes`` are the paths of named volumes and of those in memory.
     """
 
     place: Place
@@ -98,6 +100,7 @@ class PodStatus(NamedTuple):
     unapplied: tuple[str, ...] = ()
     users: int | None = None
     metadata: str | None = None
+    volumes: Mapping[str, str] = MappingProxyType({})
 
 
 def places(paths: Paths) -> list[Place]:
@@ -239,6 +242,7 @@ def status(place: Place, live: Live) -> PodStatus:
             unapplied=_lines(f"{directory}/unapplied") if "unapplied" in there else (),
             users=(int(read_word(f"{directory}/users") or 0) if "users" in there else 0) or None,
             metadata=read_word(f"{directory}/metadata") if pod_state == RUNNING else None,
+            volumes=_volumes(place, manifest) if "options" in there else {},
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadInput(f"{directory}/pod: damaged: {type(error).__name__}: {error}") from error
@@ -283,6 +287,20 @@ def _app(
         result=end and end[0],
         health=health.partition(" ")[0] or None,
     )
+
+
+def _volumes(place: Place, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Volumes that appc takes for empty ones, while they lie elsewhere (``pods.volumekinds``)."""
+    if not any(each.get("kind") == "empty" for each in manifest.get("volumes") or ()):
+        return {}
+    options = _read_json(f"{place.directory}/options")
+    data = place.directory.removesuffix(f"/pods/{place.stage}/{place.uuid}")
+    return {
+        name: f"{data}/volumes/{each['source']}/data"
+        if each["kind"] == "named"
+        else f"{RUN_DIRECTORY}/pods/{place.pod}/memory/{name}"
+        for name, each in (options.get("volumes") or {}).items()
+    }
 
 
 def _image_name(image: Mapping[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.box import Box
 from tests.material import images
+from tests.system.commands import good
 from tests.system.conftest import MakePod, store_image
 from tests.system.pods import NO_NETWORK, SERVE, app, lines_of
 from tests.waiting import eventually
@@ -168,6 +169,8 @@ def test_memory(make_pod: MakePod, odd_box: Box) -> None:
     assert "1770 7 8" in said
     assert "word" in said
     assert any("No space left on device" in line for line in said)
+    status = json.loads(good(odd_box, "status", "--format=json", "memory"))
+    assert status["apps"][0]["mounts"][0]["host_path"] == "/run/rkt/pods/memory/memory/m"
     assert "/run/rkt/pods/memory/memory/m" in odd_box.read("/proc/self/mountinfo")
     pod.stop()
     assert pod.leftovers() == ""
@@ -220,6 +223,8 @@ def test_a_named_volume_is_filled_once_and_outlives_pods(make_pod: MakePod, volu
     pod = make_pod("first", text + app("one", script, image=ODD, extra=_mounts(d="/data")))
     assert lines_of(pod) == ["1770 33 44", "of the image"]
     assert lines_of(pod) == ["1770 33 44", "changed"]
+    (mount,) = json.loads(good(volumes, "status", "--format=json", "first"))["apps"][0]["mounts"]
+    assert mount["host_path"] == "/var/lib/rkt/volumes/goods/data"
     other = make_pod("second", text + app("one", "cat /d/sub/file", extra=_mounts(d="/d")))
     assert lines_of(other) == ["changed"]
     for each in (pod, other):

@@ -178,3 +178,16 @@ def test_a_pod_that_was_never_started(paths: Paths) -> None:
     Path(paths.pod_files, "web.toml").touch()
     with pytest.raises(NotFound, match=r"^pod web was never started, or its runs are removed$"):
         query.find(paths, "web")
+
+
+def test_volumes_that_appc_takes_for_empty_ones(paths: Paths) -> None:
+    place = make_pod(paths, A, "run", name="web")
+    volumes = [{"name": name, "kind": "empty"} for name in ("named", "memory", "empty")]
+    manifest = {"apps": [], "volumes": volumes}
+    Path(place.directory, "pod").write_text(json.dumps(manifest))
+    kinds = {"named": {"kind": "named", "source": "goods"}, "memory": {"kind": "tmpfs"}}
+    Path(place.directory, "options").write_text(json.dumps({"volumes": kinds}))
+    assert query.status(place, query.Live()).volumes == {
+        "named": f"{paths.data}/volumes/goods/data",
+        "memory": "/run/rkt/pods/web/memory/memory",
+    }
