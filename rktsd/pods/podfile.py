@@ -358,6 +358,8 @@ def _image(place: Cursor) -> None:
     text = place.line()
     try:
         found = parse_reference(text, is_file=lambda _: False)
+        if found.kind is Kind.NAME:
+            names.parse_image_name(found.target)
     except RktError as error:
         raise place.problem(str(error)) from error
     if found.kind not in _ELSEWHERE and not found.target.startswith("/"):

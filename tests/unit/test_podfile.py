@@ -253,6 +253,10 @@ TOML_ERRORS = [
     ("[[app]]\nimage='a'", "app[0].name: missing"),
     ("[[app]]\nname='web'", "app[0].image: missing"),
     ("[[app]]\nname='web'\nimage=''", "app[0].image: empty"),
+    (
+        "[[app]]\nname='web'\nimage='not/an::image'",
+        'app[0].image: image name "not/an::image": "not/an::image" has no single version after its',
+    ),
     *(
         (
             f"[[app]]\nname='web'\nimage='{path}'",

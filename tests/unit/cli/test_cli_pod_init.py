@@ -59,10 +59,17 @@ def test_a_file(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
          " dashes)"),
         (["web", "example.com/a", "example.org/a"],
          'two apps would be called "a" (give one image each)'),
+        (["web", "not/an::image"],
+         'PLACE/etc/pods/web.toml: app[0].image: image name "not/an::image": "not/an::image" has'
+         " no single version after its colon"),
     ],
 )  # fmt: skip
 def test_mistakes(capsys: Capture, tmp_path: Path, words: list[str], message: str) -> None:
-    assert rkt(capsys, tmp_path, "pod", "init", *words) == (254, "", f"init: {message}\n")
+    assert rkt(capsys, tmp_path, "pod", "init", *words) == (
+        254,
+        "",
+        f"init: {message}\n".replace("PLACE", str(tmp_path)),
+    )
     assert not (tmp_path / "etc/pods/web.toml").exists()
 
 
