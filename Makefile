@@ -37,8 +37,9 @@ build/man/%: man/%.rst
 install-units:
 	@test -x "$(VENV)/bin/rkt" || { echo "usage: make install-units VENV=DIR with DIR/bin/rkt"; exit 1; }
 	install -d $(DESTDIR)$(UNITS) $(DESTDIR)/usr/lib/rkt
-	install -m 644 $(wildcard $(foreach kind,service slice socket target timer,units/*.$(kind))) \
+	install -m 644 $(wildcard $(foreach kind,path service slice socket target timer,units/*.$(kind))) \
 		$(DESTDIR)$(UNITS)
+	cp -R units/*.wants $(DESTDIR)$(UNITS)
 	install $(wildcard units/libexec/*) $(DESTDIR)/usr/lib/rkt
 	install -D -m 644 units/rkt.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/rkt.conf
 	install -D -m 644 units/rkt.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/rkt.conf

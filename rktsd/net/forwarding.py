@@ -18,8 +18,10 @@ _TABLE, _NAME, _HOOK, _POLICY, _USE, _TYPE = 1, 3, 4, 5, 6, 7
 _FORWARD, _DROP = 2, 0
 _FAMILIES = {1: "inet", 2: "ip", 10: "ip6"}
 _FIREWALLD = "org.fedoraproject.FirewallD1"
+_PATH = "/org/fedoraproject/FirewallD1"
 _ZONE = "trusted"
 _TIMEOUT = 20.0
+_RELOAD = 120.0
 
 Chain = tuple[str, str, str]
 """Family, table and name of a chain, as nft(8) has them."""
@@ -154,11 +156,19 @@ def admitted(container_id: str, legs: Sequence[Leg], host: Host) -> bool:
     )
 
 
+def wait_for_firewalld() -> None:
+    """Wait until firewalld, where it runs, has its rules loaded: it does not answer before."""
+    from rktsd.host.process import run
+
+    options = ["--auto-start=no", f"--timeout={_RELOAD:g}"]
+    with contextlib.suppress(CommandFailed):
+        run(["busctl", *options, "call", _FIREWALLD, _PATH, _FIREWALLD, "getDefaultZone"])
+
+
 def _firewalld(verb: str, address: str) -> str:
     from rktsd.host.process import run
 
-    path = f"/{_FIREWALLD.replace('.', '/')}"
-    call = ["busctl", "call", _FIREWALLD, path, f"{_FIREWALLD}.zone", verb, "ss", _ZONE, address]
+    call = ["busctl", "call", _FIREWALLD, _PATH, f"{_FIREWALLD}.zone", verb, "ss", _ZONE, address]
     try:
         return run(call, timeout=_TIMEOUT).stdout.decode(errors="replace")
     except CommandFailed as error:

@@ -139,10 +139,25 @@ def tend(state_dir: str, *, forward: bool) -> list[str]:
     return []
 
 
-def _tend(state_dir: str, state: State, lock: int, *, forward: bool) -> list[str]:
-    found = []
+def mend(state_dir: str, *, forward: bool) -> list[str]:
+    """Make anew the rules that somebody took away: a line when there were such.
+
+    Waits for who else works on the network. Raises NetworkError.
+    """
+    with contextlib.suppress(FileNotFoundError), _locked_patiently(state_dir) as lock:
+        state = load(state_dir)
+        return _mend(state_dir, state, lock, forward=forward) if state else []
+    return []
+
+
+def _mend(state_dir: str, state: State, lock: int, *, forward: bool) -> list[str]:
     if openings.mend(state_dir, state, forward=forward, lock=lock):
-        found.append("rules of the host's firewall were missing, and are made anew")
+        return ["rules of the host's firewall were missing, and are made anew"]
+    return []
+
+
+def _tend(state_dir: str, state: State, lock: int, *, forward: bool) -> list[str]:
+    found = _mend(state_dir, state, lock, forward=forward)
     target = cni.Target(state.container_id, state.namespace, lock)
     for config, interface, _, result in state.joined:
         try:

@@ -65,18 +65,46 @@ def repair(paths: Paths, *, say: Callable[[str], None]) -> list[RktError]:
     return problems
 
 
+def restore(paths: Paths, *, say: Callable[[str], None]) -> list[RktError]:
+    """Make anew the rules of running pods that a firewall removed when it was loaded.
+
+    ``say`` hears of which pods there were none. Returns what went wrong. Raises BadInput for a bad
+    rktsd.toml.
+    """
+    from rktsd.net.config import settings
+    from rktsd.net.forwarding import wait_for_firewalld
+    from rktsd.net.setup import mend
+
+    if not _joined(paths):
+        return []
+    forward = settings(paths).forward
+    wait_for_firewalld()
+    return _each(paths, lambda state_dir: mend(state_dir, forward=forward), say=say)
+
+
 def _tend(paths: Paths, *, forward: bool, say: Callable[[str], None]) -> list[RktError]:
     from rktsd.net.setup import tend
 
-    try:
-        pods = sorted(os.listdir(f"{paths.run}/pods"))
-    except FileNotFoundError:
-        return []
+    return _each(paths, lambda state_dir: tend(state_dir, forward=forward), say=say)
+
+
+def _each(
+    paths: Paths, look_after: Callable[[str], list[str]], *, say: Callable[[str], None]
+) -> list[RktError]:
     problems: list[RktError] = []
-    for pod in pods:
+    for pod in _joined(paths):
         try:
-            for line in tend(f"{paths.pod_run(pod)}/network", forward=forward):
+            for line in look_after(f"{paths.pod_run(pod)}/network"):
                 say(f"pod {pod}: {line}")
         except RktError as error:
             problems.append(NetworkError(f"pod {pod}: {error}"))
     return problems
+
+
+def _joined(paths: Paths) -> list[str]:
+    """The pods that have joined networks, or are about to."""
+    try:
+        pods = sorted(os.listdir(f"{paths.run}/pods"))
+    except FileNotFoundError:
+        return []
+    return [pod for pod in pods if os.path.isdir(f"{paths.pod_run(pod)}/network")]

@@ -36,19 +36,25 @@ def test_a_directory_is_there_for_those_whom_it_serves(box: Box, directory: str)
     assert shown.strip() == DIRECTORIES[directory]
 
 
-def test_only_timer_and_socket_are_enabled_and_run(box: Box) -> None:
+def test_only_what_waits_is_enabled_and_run(box: Box) -> None:
     listed = box.shell("systemctl list-unit-files --no-legend 'rkt*' | awk '{print $1, $2}'")
     states = dict(line.split() for line in listed.splitlines())
     assert states["rkt@.service"] == "disabled"
     enabled = sorted(unit for unit, state in states.items() if state == "enabled")
-    assert enabled == ["rkt-fetch.socket", "rkt-gc.timer"]
-    assert box.shell(f"systemctl is-active {' '.join(enabled)}").split() == ["active", "active"]
+    assert enabled == ["rkt-fetch.socket", "rkt-gc.timer", "rkt-net-restore.service"]
+    active = box.shell(f"systemctl is-active {' '.join(enabled)}").split()
+    assert active == ["active", "active", "active"]
+    # Without a firewall that runs.
+    idle = ["systemctl", "is-active", "rkt-firewalld.path", "rkt-firewall@nftables.service"]
+    assert box.run(idle).stdout.split() == ["inactive", "inactive"]
 
 
 def test_units_are_without_fault(box: Box) -> None:
     units = "rkt@web.service rkt-ended@web.service rkt.slice rkt-gc.service rkt-gc.timer"
     units += " rkt-fetch.socket rkt-fetch@1.service rkt-metadata.socket rkt-metadata.service"
-    units += " rkt-metadata@web.socket rkt-metadata@web.service"
+    units += " rkt-metadata@web.socket rkt-metadata@web.service rkt-net-restore.service"
+    units += " rkt-firewalld.path rkt-firewalld.service"
+    units += " rkt-firewall@nftables.service"
     done = box.run(["systemd-analyze", "verify", "--man=no", *units.split()])
     assert done.returncode == 0
     assert "rkt" not in done.stderr

@@ -20,7 +20,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 PAGES = sorted(os.path.basename(path) for path in glob.glob(f"{TOP}/man/*.rst"))
 UNITS = sorted(
     os.path.basename(path)
-    for kind in ("service", "slice", "timer", "socket", "target")
+    for kind in ("path", "service", "slice", "timer", "socket", "target")
     for path in glob.glob(f"{TOP}/units/*.{kind}")
 )
 SETTINGS = {
