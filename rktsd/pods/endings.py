@@ -24,7 +24,7 @@ def read_word(path: str) -> str | None:
 
 
 def recorded(directory: str, app: str) -> tuple[str, str, str] | None:
-    """RESULT, EXIT_CODE and EXIT_STATUS as systemd told them (systemd.exec(5)).
+    """RESULT, EXIT_CODE and EXIT_STATUS, as of systemd.exec(5) (units/libexec/record-result).
 
     None when the app did not end, and when that could not be recorded.
     """

@@ -110,14 +110,16 @@ def _more(
         yield "exit_code", status if by_itself else 128 + status
 
 
-def judged(event: Event, recorded: str | None) -> Event:
-    """The end of an app with the result that its unit recorded, which knows more than systemd.
+def judged(event: Event, recorded: str | None, exit_code: int | None) -> Event:
+    """The end of an app with what its unit recorded, which knows more than systemd.
 
-    It has counted what the kernel killed for want of memory, and knows of health checks
-    (units/libexec/record-result). Other events stay as they are.
+    It has counted what the kernel killed for want of memory, and knows of health checks, and of
+    the signal that an app died of (units/libexec/record-result). Other events stay as they are.
     """
     if event.app is None or event.result is None or recorded is None:
         return event
+    if event.exit_code is not None:
+        event = event._replace(exit_code=exit_code)
     return event._replace(kind=_RESULTS.get(recorded, FAILED), result=recorded)
 
 

@@ -87,5 +87,8 @@ def _complete(paths: Paths, event: Event, runs: dict[str, _Run]) -> Event:
     runs[pod] = run
     if of_pod and event.kind in (ENDED, FAILED):
         del runs[pod]
-    recorded = None if event.app is None else endings.result(run.directory, event.app)
-    return judged(event, recorded)._replace(uuid=run.uuid)
+    event = event._replace(uuid=run.uuid)
+    if event.app is None:
+        return event
+    recorded = endings.result(run.directory, event.app)
+    return judged(event, recorded, endings.exit_code(run.directory, event.app))

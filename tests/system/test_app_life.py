@@ -215,10 +215,10 @@ def test_an_app_that_ran_out_of_memory(pod_box: Box, make_pod: MakePod) -> None:
     pod.systemctl("start")
     pod.wait_for("failed")
     end = next(line for line in watch.stdout if "started" not in line)
-    assert end.split()[3:] == ["oom,", "exit", "code", "1"]
+    assert end.split()[3:] == ["oom,", "exit", "code", "137"]
     watch.send_signal(signal.SIGINT)
     watch.communicate()
-    assert pod.status("one").split()[0] == "oom-kill"
+    assert pod.status("one") == "oom-kill killed KILL"
     said = pod_box.run(["rkt", "status", "hungry"], check=True).stdout
     assert "app-one-result=oom-kill\n" in said
     told = json.loads(pod_box.run(["rkt", "status", "--format=json", "hungry"]).stdout)

@@ -116,6 +116,27 @@ def test_an_app_that_does_not_stop_is_killed(make_pod: MakePod) -> None:
     assert pod.status("one").split()[0] == "timeout"
 
 
+LIES = "echo Container x terminated by signal SEGV."
+KILLED = "kill -KILL $(cat /proc/$(systemctl show -PMainPID {unit})/task/*/children)"
+
+
+@pytest.mark.parametrize(
+    ("script", "kill", "ended", "code"),
+    [
+        ("echo ready; sleep 1000 & wait", KILLED, "signal killed KILL", 137),
+        (f"{LIES}; exit 1", "", "exit-code exited 1", 1),
+    ],
+)
+def test_how_an_app_ended(make_pod: MakePod, script: str, kill: str, ended: str, code: int) -> None:
+    pod = make_pod("dead", NO_NETWORK + app("one", script))
+    pod.start()
+    if kill:
+        pod.box.shell(kill.format(unit=pod.app_unit("one")))
+    pod.wait_for("failed")
+    assert pod.status("one") == ended
+    assert f"app-one={code}\n" in pod.box.run(["rkt", "status", "dead"], check=True).stdout
+
+
 BY_NAME = "echo out >/dev/stdout; echo err >/dev/stderr; echo plain; [ -t 1 ] && echo tty"
 
 

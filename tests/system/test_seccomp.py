@@ -87,7 +87,7 @@ def test_an_app_that_is_killed_by_its_filter(make_pod: MakePod) -> None:
     assert not [line for line in lines_of(pod) if "terminated by signal SYS" not in line]
     assert pod.state() == "failed"
     # What systemd-nspawn makes of a signal.
-    assert pod.status("one") == "exit-code exited 1"
+    assert pod.status("one") == "signal killed SYS"
 
 
 def test_a_program_that_is_not_there_for_long(make_pod: MakePod) -> None:

@@ -137,12 +137,15 @@ def test_an_end_that_a_new_start_has_overtaken() -> None:
 
 def test_what_was_recorded_knows_more() -> None:
     failed = Event(at(1), "web", "one", "failed", exit_code=1, result="exit-code")
-    assert judged(failed, "oom-kill") == failed._replace(kind="oom", result="oom-kill")
+    oom = failed._replace(kind="oom", exit_code=137, result="oom-kill")
+    assert judged(failed, "oom-kill", 137) == oom
     ended = failed._replace(kind="exited", result="success")
-    assert judged(ended, "unhealthy") == ended._replace(kind="failed", result="unhealthy")
+    assert judged(ended, "unhealthy", 1) == ended._replace(kind="failed", result="unhealthy")
+    never = failed._replace(exit_code=None)
+    assert judged(never, "exit-code", 0) == never
     started = Event(at(1), "web", "one", "started")
     for event, recorded in ((started, "success"), (failed, None), (failed, "exit-code")):
-        assert judged(event, recorded) == event
+        assert judged(event, recorded, 1) == event
 
 
 def test_units_and_whose_they_are() -> None:
