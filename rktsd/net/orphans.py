@@ -84,7 +84,7 @@ def _known(pods: str) -> Known:
 def _states(pods: str) -> Iterator[State]:
     with contextlib.suppress(FileNotFoundError):
         for pod in os.listdir(pods):
-            state = load(f"{pods}/{pod}/network")
+            state = load(f"{pods}/{pod}/network") if os.path.isdir(f"{pods}/{pod}") else None
             if state is not None:
                 yield state
 

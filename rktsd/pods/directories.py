@@ -9,6 +9,7 @@ import os
 
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.host.files import write
+from rktsd.pods.locate import looks_like_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,15 +78,27 @@ def find(paths: Paths, uuid: str) -> tuple[str, str] | None:
 
 
 def all_pods(paths: Paths) -> Iterator[tuple[str, str]]:
-    """(stage, UUID) of every pod on disk, by UUID within a stage."""
+    """(stage, UUID) of every pod on disk, by UUID within a stage; what else is there is no pod.
+
+    Raises StoreError.
+    """
     for stage in STAGES:
         try:
-            entries = sorted(os.listdir(f"{paths.pods}/{stage}"))
+            with os.scandir(f"{paths.pods}/{stage}") as entries:
+                found = sorted(
+                    entry.name
+                    for entry in entries
+                    if looks_like_uuid(entry.name) and entry.is_dir(follow_symlinks=False)
+                )
         except FileNotFoundError:
             continue
+        except PermissionError as error:
+            text = f"cannot run as unprivileged user: cannot read {error.filename}"
+            hint = "only root and members of the group rkt may look at pods"
+            raise StoreError(f"{text}: {error.strerror}", hint=hint) from error
         except OSError as error:
             raise StoreError(f"cannot read {error.filename}: {error.strerror}") from error
-        for uuid in entries:
+        for uuid in found:
             yield stage, uuid
 
 

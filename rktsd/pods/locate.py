@@ -35,9 +35,14 @@ def looks_like_uuid(pod: str) -> bool:
     return len(pod) == 36 and not set(pod) - set("0123456789abcdef-")
 
 
+def may_be_pod(pod: str) -> bool:
+    """Whether ``pod`` may be the name of a pod, or a UUID."""
+    return bool(pod) and not set(pod) - _CHARACTERS
+
+
 def check_characters(pod: str) -> None:
     """Refuse what cannot be the name of a pod, and would be another path. Raises BadInput."""
-    if not pod or set(pod) - _CHARACTERS:
+    if not may_be_pod(pod):
         raise BadInput(f'pod "{pod}": not the name of a pod (lower-case letters, digits, dashes)')
 
 

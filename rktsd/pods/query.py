@@ -16,7 +16,7 @@ from rktsd.paths import RUN as RUN_DIRECTORY
 from rktsd.pods import directories
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
 from rktsd.pods.endings import code_of, read_word, recorded
-from rktsd.pods.locate import find_pod_file, looks_like_uuid
+from rktsd.pods.locate import find_pod_file
 from rktsd.systemd.names import app_unit, pod_unit
 
 TYPE_CHECKING = False
@@ -104,12 +104,8 @@ class PodStatus(NamedTuple):
 
 
 def places(paths: Paths) -> list[Place]:
-    """Every pod on disk; what else somebody put there is none of ours."""
-    return [
-        _place(paths, stage, uuid)
-        for stage, uuid in directories.all_pods(paths)
-        if looks_like_uuid(uuid)
-    ]
+    """Every pod on disk. Raises StoreError."""
+    return [_place(paths, stage, uuid) for stage, uuid in directories.all_pods(paths)]
 
 
 def _place(paths: Paths, stage: str, uuid: str) -> Place:

@@ -18,6 +18,7 @@ from rktsd.pods import directories, query, runs, usage
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
 from rktsd.pods.kept import is_kept
 from rktsd.pods.query import Live, Place
+from rktsd.pods.strays import strays
 from rktsd.pods.tending import LASTING, repair
 from rktsd.systemd.names import pod_unit
 
@@ -64,11 +65,13 @@ def collect(
 ) -> list[RktError]:
     """rkt's gc: mark ended pods, then remove what is old enough. Returns what went wrong.
 
-    Networks are put right before. ``say`` hears of that, and of every pod that is removed. Raises
-    SystemdError before anything is done.
+    Networks are put right before. ``say`` hears of that, of every pod that is removed, and of what
+    is no pod and in the place of one. Raises SystemdError before anything is done.
     """
     found = query.places(paths)
     live = query.running(paths, found)
+    for path in strays(paths):
+        say(f"{path}: is no pod, and left alone")
     problems: list[RktError] = []
     _reap_leftovers(paths, problems)
     problems += repair(paths, say=say)
@@ -186,11 +189,7 @@ def _forget_unit(place: Place) -> None:
 
 def _reap_leftovers(paths: Paths, problems: list[RktError]) -> None:
     """What of ended pods is still under /run: their network could not be released, say."""
-    try:
-        pods = os.listdir(f"{paths.run}/pods")
-    except OSError:
-        return
-    for pod in pods:
+    for pod in runs.begun(paths):
         # Somebody who has the lock is starting the pod, and has reaped it before.
         with contextlib.suppress(BlockingIOError), runs.lock(paths, pod, blocking=False):
             _reap(paths, pod, problems)

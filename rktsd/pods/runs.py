@@ -9,6 +9,7 @@ import os
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.host.files import write_atomic
 from rktsd.pods import directories
+from rktsd.pods.locate import may_be_pod
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,13 +53,25 @@ def forget_locks(paths: Paths) -> None:
                 os.unlink(f"{directory}/{pod}")
 
 
+def begun(paths: Paths) -> list[str]:
+    """The pods that have a directory under /run: they run, or something of theirs is left."""
+    try:
+        with os.scandir(f"{paths.run}/pods") as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if may_be_pod(entry.name) and entry.is_dir(follow_symlinks=False)
+            )
+    except OSError:
+        return []
+
+
 def held(paths: Paths) -> set[str]:
     """The UUIDs of runs that are not reaped: they run, or something of theirs is not released."""
     held = set()
-    with contextlib.suppress(FileNotFoundError):
-        for pod in os.listdir(f"{paths.run}/pods"):
-            with contextlib.suppress(OSError), open(f"{paths.run}/pods/{pod}/uuid") as file:
-                held.add(file.read().strip())
+    for pod in begun(paths):
+        with contextlib.suppress(OSError), open(f"{paths.run}/pods/{pod}/uuid") as file:
+            held.add(file.read().strip())
     return held
 
 

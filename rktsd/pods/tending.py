@@ -103,8 +103,4 @@ def _each(
 
 def _joined(paths: Paths) -> list[str]:
     """The pods that have joined networks, or are about to."""
-    try:
-        pods = sorted(os.listdir(f"{paths.run}/pods"))
-    except FileNotFoundError:
-        return []
-    return [pod for pod in pods if os.path.isdir(f"{paths.pod_run(pod)}/network")]
+    return [pod for pod in runs.begun(paths) if os.path.isdir(f"{paths.pod_run(pod)}/network")]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import NamedTuple
 
-from rktsd.pods import endings, query
+from rktsd.pods import endings, query, runs
 from rktsd.pods.events import ENDED, FAILED, STARTING, Event, Told, events_of, judged
 from rktsd.pods.locate import looks_like_uuid
 from rktsd.systemd.bus import Bus
@@ -60,11 +59,7 @@ def follow(paths: Paths, until: float | None) -> Generator[Event | None, None, N
 
 def _current_runs(paths: Paths) -> dict[str, _Run]:
     """What runs, by pod, as far as we may look."""
-    try:
-        pods = os.listdir(f"{paths.run}/pods")
-    except OSError:
-        return {}
-    found = {pod: _look(paths, pod) for pod in pods}
+    found = {pod: _look(paths, pod) for pod in runs.begun(paths)}
     return {pod: run for pod, run in found.items() if run}
 
 

@@ -200,3 +200,21 @@ def test_which_images_go(
     ]
     found = remove.old_images(records, needed, grace=grace, keep=keep, now=1000)
     assert [f"sha512-{name}" for name in gone] == [record.id for record in found]
+
+
+def test_what_is_no_pod_is_told_and_left_alone(paths: Paths) -> None:
+    pod = make_pod(paths, A, "run")
+    runs = f"{paths.run}/pods"
+    os.makedirs(f"{runs}/No_Pod")
+    files = [f"{paths.pods}/run/{B}", f"{paths.pods}/run/notes", f"{runs}/.x.swp", f"{runs}/x"]
+    for path in files:
+        Path(path).touch()
+    link = f"{paths.pods}/run/{C}"
+    os.symlink(pod.directory, link)
+    strays = sorted([*files, link, f"{runs}/No_Pod"])
+    assert sorted(_collect(paths, Ages(), mark_only=True)) == [
+        f"{path}: is no pod, and left alone" for path in strays
+    ]
+    assert _on_disk(paths) == {A: "exited-garbage"}
+    assert query.all_statuses(paths, warn=pytest.fail)[0].place.uuid == A
+    assert all(os.path.lexists(path) for path in strays)
