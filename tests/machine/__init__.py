@@ -1,0 +1,1 @@
+"""The limits of pods in an emulated machine with cgroup v2 alone; see ``__main__``."""
