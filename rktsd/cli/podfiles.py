@@ -25,7 +25,7 @@ def check(context: Context, parsed: Parsed) -> int:
             context.fail(error)
             status = error.exit_code
             continue
-        for remark in rehearse.remarks(file):
+        for remark in rehearse.remarks(file) + rehearse.missing(file, context.paths):
             context.note(f"warning: {remark}")
     return status
 

@@ -9,7 +9,8 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from rktsd.errors import CommandFailed
+from rktsd.errors import CommandFailed, NetworkError
+from rktsd.net.cni import find_program
 from rktsd.net.firewall import Leg, comment
 from rktsd.net.netlink import BODY, ask, attributes
 
@@ -89,7 +90,7 @@ def _legacy(names: str) -> bool:
 def admit(container_id: str, legs: Sequence[Leg], host: Host, *, lock: int) -> None:
     """Let the pod through others' chains, and tell firewalld that it is to be trusted.
 
-    Raises CommandFailed.
+    Raises CommandFailed, and NetworkError without nft(8).
     """
     from rktsd.host.process import run
 
@@ -101,6 +102,10 @@ def admit(container_id: str, legs: Sequence[Leg], host: Host, *, lock: int) -> N
         for rule in _accepted(leg)
     ]
     if lines:
+        if not find_program("nft"):
+            message = f"the host has rules of nftables ({', '.join(map(' '.join, host.chains))})"
+            message += " that may drop what pods send, and the program nft is not installed"
+            raise NetworkError(message, hint="apt install nftables")
         run(["nft", "-f", "-"], input="".join(lines).encode(), pass_fds=(lock,))
     for address in trusted(legs) if host.firewalld else ():
         _firewalld("addSource", address)
@@ -143,6 +148,9 @@ def _own(container_id: str, chain: Chain) -> list[str]:
     """The pod's rules in a chain, which may be gone meanwhile, with their handles at the end."""
     from rktsd.host.process import run
 
+    # Without the program nobody can have made rules.
+    if not find_program("nft"):
+        return []
     mark = f'comment "{comment(container_id)}"'
     listed = run(["nft", "-a", "list", "chain", *chain], check=False).stdout
     return [line for line in listed.decode(errors="replace").splitlines() if mark in line]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from rktsd.appc import names
 from rktsd.appc.cursor import Cursor, decode_json
-from rktsd.errors import BadInput, UsageError
+from rktsd.errors import BadInput, RktError, UsageError
 from rktsd.host import files
 from rktsd.images.fetch import FetchOptions
 from rktsd.paths import Paths
 from rktsd.pods import directories, podfile
 from rktsd.pods.compile import Compiled, compile_pod
+from rktsd.pods.flavors import settled
 from rktsd.pods.locate import MAX_POD_FILE
 from rktsd.pods.podfile import PodFile
 from rktsd.pods.resolve import resolve
@@ -58,6 +60,23 @@ def remarks(file: PodFile) -> list[str]:
     if file.path.endswith(".json"):
         found += [f"{place}: unknown field, ignored" for place in unread_fields(file)]
     return found
+
+
+def missing(file: PodFile, paths: Paths) -> list[str]:
+    """What this machine lacks for the networks of the pod."""
+    from rktsd.config.stage1 import read_stage1
+    from rktsd.net.chains import chains
+    from rktsd.net.config import networks
+    from rktsd.net.ports import PortMapping
+
+    some = [PortMapping(None, 1, 1, "tcp")] if file.manifest.ports else []
+    try:
+        stage1 = file.options.stage1 or read_stage1(paths.config_dirs())
+        options = settled(replace(file.options, stage1=stage1))
+        chains(networks(paths, options.networks or ()), some)
+    except RktError as error:
+        return [f"{file.path}: {error}"]
+    return []
 
 
 def unread_fields(file: PodFile) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rktsd.errors import NetworkError
+from rktsd.host import process
 from rktsd.net.openings import mend
 from rktsd.net.setup import tear_down, tend
 from rktsd.net.state import load
@@ -168,19 +169,88 @@ def test_a_pod_cannot_reach_the_localhost_of_the_host(host: Host) -> None:
         assert caller(server, "127.0.0.1", 8000, via=host.namespace("a")) is None
 
 
-def test_missing_iptables_is_an_error_that_leaves_nothing(
+def only(monkeypatch: pytest.MonkeyPatch, **programs: str) -> None:
+    """Of the programs of the host, leave these: NAME leads to a path, or is a script."""
+    os.mkdir("/run/bin")
+    for name, content in programs.items():
+        path = f"/run/bin/{name.replace('_', '-')}"
+        if content.startswith("#!"):
+            Path(path).write_text(content)
+            os.chmod(path, 0o755)
+        else:
+            os.symlink(content, path)
+    monkeypatch.setitem(process.ENVIRONMENT, "PATH", "/run/bin")
+
+
+def test_iptables_that_fails_is_an_error_that_leaves_nothing(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rktsd.host import process
-
     before = traces()
-    os.mkdir("/run/bin")
-    for name in ("ip", "iptables-save"):
-        os.symlink(f"/usr/sbin/{name}", f"/run/bin/{name}")
-    Path("/run/bin/iptables-restore").write_text("#!/bin/sh\necho no such table >&2; exit 1\n")
-    os.chmod("/run/bin/iptables-restore", 0o755)
-    os.symlink("/usr/sbin/iptables", "/run/bin/iptables")
-    monkeypatch.setitem(process.ENVIRONMENT, "PATH", "/run/bin")
+    only(
+        monkeypatch,
+        ip="/usr/sbin/ip",
+        iptables="/usr/sbin/iptables",
+        iptables_save="/usr/sbin/iptables-save",
+        iptables_restore="#!/bin/sh\necho no such table >&2; exit 1\n",
+    )
     with pytest.raises(NetworkError, match=r"cannot make firewall rules: .*no such table"):
         host.start("a", ports=(published(8080),))
     assert traces() == before
+
+
+def test_a_host_without_iptables_is_told_what_to_install(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = traces()
+    only(monkeypatch, ip="/usr/sbin/ip")
+    with pytest.raises(NetworkError) as caught:
+        host.start("a", ports=(published(8080),))
+    said = "network 'default' needs the program iptables, which is not installed"
+    assert str(caught.value) == f"{said} (apt install iptables)"
+    # Where no rules are needed, there is no need of the program.
+    assert host.start("b", "default-restricted").ip4
+    tear_down(host.state("b"))
+    assert traces() == before
+
+
+def test_a_host_without_nft_is_told_what_to_install(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid(*NATIVE)
+    before = traces()
+    names = ("ip", "iptables", "iptables-save", "iptables-restore", "ip6tables-save")
+    only(monkeypatch, **{name: f"/usr/sbin/{name}" for name in names})
+    with pytest.raises(NetworkError) as caught:
+        host.start("a")
+    said = "the host has rules of nftables (inet guard forward) that may drop what pods send"
+    wanted = f"{said}, and the program nft is not installed (apt install nftables)"
+    assert str(caught.value) == wanted
+    assert traces() == before
+
+
+def test_the_old_iptables_does_as_well(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{name}{kind}" for name in ("iptables", "ip6tables") for kind in ("", "-save")]
+    names += ["iptables-restore", "ip6tables-restore"]
+    # The program reads off its name what it is to do.
+    old = dict.fromkeys(names, "/usr/sbin/xtables-legacy-multi")
+    only(monkeypatch, ip="/usr/sbin/ip", **old)
+    before = _old_rules()
+    forbid("/usr/sbin/iptables-legacy -P FORWARD DROP")
+    host.start("a", ports=(published(8080),))
+    with listen(host.namespace("a"), 80) as server:
+        assert caller(server, HOST, 8080, via=host.other) == OTHER
+        assert caller(server, "127.0.0.1", 8080) is not None
+    with listen(host.other, 80) as server:
+        assert caller(server, OTHER, 80, via=host.namespace("a")) == HOST
+    forbid("/usr/sbin/iptables-legacy -t nat -F")
+    assert tend(host.state("a"), forward=True) != []
+    with listen(host.namespace("a"), 80) as server:
+        assert caller(server, HOST, 8080, via=host.other) == OTHER
+    assert ruleset() == []
+    tear_down(host.state("a"))
+    assert _old_rules() == before
+
+
+def _old_rules() -> list[str]:
+    saved = subprocess.run("iptables-legacy-save", capture_output=True, check=True, text=True)
+    return [line for line in saved.stdout.splitlines() if line.startswith(("-A", ":RKT"))]

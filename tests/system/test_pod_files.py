@@ -82,6 +82,22 @@ def test_check_warns_of_what_a_start_ignores(pod_box: Box, make_pod: MakePod) ->
     assert done.stderr == f"check: warning: {pod.file}: apps[0].restart: unknown field, ignored\n"
 
 
+def test_check_warns_of_networks_that_the_machine_does_not_have(
+    pod_box: Box, make_pod: MakePod
+) -> None:
+    lab = make_pod("in-lab", 'network = "lab"\n' + app("one", "true"))
+    usual = make_pod("usual", app("one", "true"))
+    hide = "mount -t tmpfs none /usr/sbin; rkt pod check in-lab usual 2>&1"
+    done = pod_box.run(["unshare", "--mount", "sh", "-ec", hide])
+    assert done.returncode == 0
+    places = "(there are default, default-restricted, and files in /etc/rkt/net.d)"
+    assert done.stdout.splitlines() == [
+        f"check: warning: {lab.file}: networks not found: lab {places}",
+        f"check: warning: {usual.file}: network 'default' needs the program iptables, which is"
+        " not installed (apt install iptables)",
+    ]
+
+
 def test_units_of_an_image_that_is_not_stored(pod_box: Box, make_pod: MakePod) -> None:
     pod = make_pod("unstored", app("one", "true", image="docker://example.com/none"))
     done = pod_box.run(["rkt", "pod", "units", "unstored"])
