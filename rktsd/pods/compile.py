@@ -24,7 +24,7 @@ from rktsd.paths import Paths
 from rktsd.pods.flavors import freedoms, settled
 from rktsd.pods.health import find_health
 from rktsd.pods.launchers import default_calls, find_launcher
-from rktsd.pods.machine import this_machine
+from rktsd.pods.machine import this_machine, with_shaping
 from rktsd.pods.options import expand_insecure
 from rktsd.pods.placeholders import placeholders, with_mtab
 from rktsd.pods.process import handlers, logs_to_streams, stop_signal
@@ -128,6 +128,8 @@ def compile_pod(
     )
     apps = [_app_facts(spec, runtime, paths, machine) for runtime in spec.manifest.apps]
     apps = [_with_placeholders(spec, app, directory) for app in apps]
+    asking = [spec.manifest.isolators, *(app.app.isolators for app in apps)]
+    facts = replace(facts, machine=with_shaping(machine, asking))
     if input is not None:
         apps = [replace(app, input=input) for app in apps]
     if named:

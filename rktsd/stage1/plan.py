@@ -181,15 +181,20 @@ def _app_directories(
 
 def _unapplied(pod: PodFacts, apps: Sequence[AppFacts]) -> list[str]:
     """What this machine cannot do of what was asked for, a line each."""
-    found = resources.unapplied(pod.manifest.isolators, pod.machine)
+    found = [
+        *resources.unapplied(pod.manifest.isolators, pod.machine),
+        *resources.unapplied_settings(pod.systemd or {}, pod.machine),
+    ]
     for facts in apps:
         name = facts.runtime.name
         found += [f"app {name}: {each}" for each in facts.unapplied]
         if pod.users is not None:
             found += [f"app {name}: {each}" for each in users.powerless(facts)]
-        found += [
-            f"app {name}: {each}" for each in resources.unapplied(facts.app.isolators, pod.machine)
+        own = [
+            *resources.unapplied(facts.app.isolators, pod.machine),
+            *resources.unapplied_settings(facts.systemd or {}, pod.machine),
         ]
+        found += [f"app {name}: {each}" for each in own]
     return found
 
 
@@ -212,6 +217,9 @@ def _bandwidth(pod: PodFacts, apps: Sequence[AppFacts]) -> tuple[int | None, lis
         ]
     if rate is not None and pod.namespace is None:
         missing.append(f"{isolators.NETWORK_BANDWIDTH}: the pod has the network of the host")
+        rate = None
+    if rate is not None and not pod.machine.shaping:
+        missing.append(f"{isolators.NETWORK_BANDWIDTH}: this kernel has no ifb or no tbf (tc(8))")
         rate = None
     return rate, missing
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rktsd.appc import isolators, limits
@@ -20,6 +20,8 @@ _CONTROLLERS = {
     isolators.BLOCK_BANDWIDTH: "io",
     isolators.BLOCK_IOPS: "io",
 }
+
+_UNIFIED = "systemd does that on the unified cgroup hierarchy only"
 
 
 def resource_properties(values: Sequence[Isolator], machine: Machine) -> list[Property]:
@@ -58,6 +60,49 @@ def _block(values: Sequence[Isolator], machine: Machine) -> list[Property]:
     return chosen
 
 
+# Settings of systemd by the controller that they need, on either hierarchy and on the unified one.
+_SETTINGS = {
+    "cpu": "CPUQuota CPUQuotaPeriodSec CPUWeight StartupCPUWeight",
+    "memory": "MemoryMax",
+    "pids": "TasksMax",
+    "io": "IOWeight StartupIOWeight IODeviceWeight IOReadBandwidthMax IOWriteBandwidthMax",
+}
+_UNIFIED_SETTINGS = {
+    "cpuset": ("AllowedCPUs StartupAllowedCPUs AllowedMemoryNodes StartupAllowedMemoryNodes"),
+    "memory": (
+        "MemoryMin MemoryLow MemoryHigh MemorySwapMax MemoryZSwapMax MemoryZSwapWriteback"
+        " StartupMemoryLow StartupMemoryHigh StartupMemoryMax StartupMemorySwapMax"
+        " StartupMemoryZSwapMax DefaultMemoryMin DefaultMemoryLow DefaultStartupMemoryLow"
+        " ManagedOOMSwap ManagedOOMMemoryPressure ManagedOOMMemoryPressureLimit"
+        " ManagedOOMMemoryPressureDurationSec ManagedOOMPreference"
+    ),
+    "io": "IOReadIOPSMax IOWriteIOPSMax IODeviceLatencyTargetSec",
+}
+
+
+def unapplied_settings(table: Mapping[str, object], machine: Machine) -> list[str]:
+    """The same of settings of systemd."""
+    found = []
+    for setting in table:
+        reason = None
+        if setting == "RestrictFileSystems" and "bpf" not in machine.security_modules:
+            reason = "bpf is not among the security modules of this kernel"
+        for controller, names in _SETTINGS.items():
+            if setting in names.split():
+                reason = _without(controller, machine)
+        for controller, names in _UNIFIED_SETTINGS.items():
+            if setting in names.split():
+                reason = _without(controller, machine) if machine.unified_cgroups else _UNIFIED
+        if reason is not None:
+            found.append(f"systemd.{setting}: {reason}")
+    return found
+
+
+def _without(controller: str, machine: Machine) -> str | None:
+    there = controller in machine.controllers
+    return None if there else f"this machine has no {controller} controller"
+
+
 def unapplied(values: Sequence[Isolator], machine: Machine) -> list[str]:
     """Why isolators stay without effect on this machine: ``NAME: REASON``."""
     found = []
@@ -66,7 +111,7 @@ def unapplied(values: Sequence[Isolator], machine: Machine) -> list[str]:
         if controller is not None and controller not in machine.controllers:
             found.append(f"{name}: this machine has no {controller} controller")
         elif name == isolators.BLOCK_IOPS and not machine.unified_cgroups:
-            found.append(f"{name}: systemd does that on the unified cgroup hierarchy only")
+            found.append(f"{name}: {_UNIFIED}")
         elif controller == "io" and not machine.block_devices:
             found.append(f"{name}: this machine has no disk")
         elif name == isolators.SELINUX and "selinux" not in machine.security_modules:

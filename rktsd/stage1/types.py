@@ -132,15 +132,17 @@ class AppFacts:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the kernel offers: ``controllers`` are cpu, memory, io and pids, as far as they are
-    there; ``block_devices`` paths of whole disks; ``security_modules`` selinux and apparmor.
-    ``sensitive`` are directories of /sys that are no app's business."""
+    """What the kernel offers: ``controllers`` are cpu, cpuset, memory, io and pids, as far as they
+    are there; ``block_devices`` paths of whole disks; ``security_modules`` selinux, apparmor and
+    bpf; ``shaping`` whether it bounds what network interfaces transfer. ``sensitive`` are
+    directories of /sys that are no app's business."""
 
     unified_cgroups: bool = True
-    controllers: frozenset[str] = frozenset({"cpu", "memory", "io", "pids"})
+    controllers: frozenset[str] = frozenset({"cpu", "cpuset", "memory", "io", "pids"})
     block_devices: tuple[str, ...] = ()
     security_modules: frozenset[str] = frozenset()
     sensitive: tuple[str, ...] = ()
+    shaping: bool = True
 
 
 @dataclass(frozen=True, slots=True)

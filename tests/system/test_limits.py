@@ -155,6 +155,23 @@ def test_what_this_machine_cannot_do_is_told(make_pod: MakePod, pod_box: Box) ->
     assert "AppArmor is not enabled" in run.stderr
 
 
+def test_a_kernel_that_shapes_no_traffic(make_pod: MakePod, pod_box: Box) -> None:
+    text = 'network-bandwidth = "1M"\n' + app("one", "echo here; ip -o link | grep -c eth0")
+    pod = make_pod("loose", text)
+    # What the kernel would say to the tool itself.
+    pod_box.shell("printf '#!/bin/sh\\nexit 2\\n' >/usr/local/sbin/tc; chmod +x /usr/local/sbin/tc")
+    try:
+        assert lines_of(pod) == ["here", "1"]
+        status = pod_box.run(["rkt", "status", "loose"], check=True).stdout
+        told = "resource/network-bandwidth: this kernel has no ifb or no tbf (tc(8))"
+        assert f"unapplied={told}\n" in status
+        pod.write(f"strict = true\n{text}")
+        assert pod.systemctl("start").returncode == 1
+        assert pod.errors()[-1] == f"pod loose: {told}"
+    finally:
+        pod_box.shell("rm /usr/local/sbin/tc")
+
+
 def test_flags(pod_box: Box) -> None:
     script = (
         "ulimit -n; cat /proc/sys/net/core/somaxconn; for i in 1 2 3 4 5; do sleep 2 & done; wait"

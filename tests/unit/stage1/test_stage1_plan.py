@@ -715,6 +715,48 @@ def test_what_a_machine_cannot_do_is_told_or_refused(
     assert str(caught.value) == f"pod web: {line}"
 
 
+def test_a_kernel_that_shapes_no_traffic() -> None:
+    own = (_isolator("resource/network-bandwidth", {"default": True, "limit": "1M"}),)
+    apps = [_facts(app=replace(APP, isolators=own))]
+    found = plan(_pod(apps, machine=Machine(shaping=False)), apps)
+    assert found["bandwidth"] is None
+    (line,) = found["unapplied"]
+    assert line.startswith("resource/network-bandwidth: this kernel has no")
+    assert plan(_pod(apps), apps)["bandwidth"] == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "machine", "reason"),
+    [
+        (
+            "CPUQuota",
+            "20%",
+            Machine(controllers=ALL - {"cpu"}),
+            "this machine has no cpu controller",
+        ),
+        ("AllowedCPUs", "0", Machine(controllers=ALL), "this machine has no cpuset controller"),
+        ("MemoryHigh", "1G", Machine(unified_cgroups=False), "systemd does that on the unified"),
+        ("RestrictFileSystems", "ext4", Machine(), "bpf is not among the security modules"),
+    ],
+)
+@pytest.mark.parametrize("level", ["app", "pod"])
+def test_settings_without_effect_are_told_or_refused(
+    setting: str, value: object, machine: Machine, reason: str, level: str
+) -> None:
+    table = {"TasksMax": 10, setting: value}
+    if level == "pod" and setting == "RestrictFileSystems":
+        # Not for slices at all.
+        return
+    apps = [_facts(systemd=table if level == "app" else None)]
+    pod = _pod(apps, machine=machine, systemd=table if level == "pod" else None)
+    (line,) = plan(pod, apps)["unapplied"]
+    start = f"app nginx: systemd.{setting}: " if level == "app" else f"systemd.{setting}: "
+    assert line.startswith(f"{start}{reason}")
+    with pytest.raises(Unsupported) as caught:
+        plan(replace(pod, strict=True), apps)
+    assert str(caught.value) == f"pod web: {line}"
+
+
 def test_a_pod_needs_an_app() -> None:
     with pytest.raises(BadInput, match="pod must contain at least one application"):
         plan(_pod([]), [])
