@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 STARTING, STARTED, STOPPING, ENDED = "starting", "started", "stopping", "ended"
+REMOVED = "removed"
+"""Not of systemd's: the pod is no more (``pods.removals``)."""
 RESTARTED, EXITED, FAILED, OOM, WATCHDOG = "restarted", "exited", "failed", "oom", "watchdog"
 
 # The moments of a unit, in the order that one signal may tell of (org.freedesktop.systemd1(5)).

@@ -105,10 +105,11 @@ class PodStatus(NamedTuple):
 
 def places(paths: Paths) -> list[Place]:
     """Every pod on disk. Raises StoreError."""
-    return [_place(paths, stage, uuid) for stage, uuid in directories.all_pods(paths)]
+    return [place_at(paths, stage, uuid) for stage, uuid in directories.all_pods(paths)]
 
 
-def _place(paths: Paths, stage: str, uuid: str) -> Place:
+def place_at(paths: Paths, stage: str, uuid: str) -> Place:
+    """The pod with that UUID in that stage."""
     directory = directories.stage_directory(paths, stage, uuid)
     return Place(uuid, stage, directory, read_word(f"{directory}/name"))
 
@@ -134,7 +135,7 @@ def find(paths: Paths, pod: str) -> Place:
     found = directories.find(paths, uuid)
     if found is None:
         raise NotFound(f'no matches found for "{pod}"')
-    return _place(paths, found[0], uuid)
+    return place_at(paths, found[0], uuid)
 
 
 def current_run(paths: Paths, pod: str) -> str | None:

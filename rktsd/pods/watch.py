@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import NamedTuple
 
 from rktsd.pods import endings, query, runs
-from rktsd.pods.events import ENDED, FAILED, STARTING, Event, Told, events_of, judged
+from rktsd.pods.events import ENDED, FAILED, REMOVED, STARTING, Event, Told, events_of, judged
 from rktsd.pods.locate import looks_like_uuid
+from rktsd.pods.removals import Removals
 from rktsd.systemd.bus import Bus
 
 TYPE_CHECKING = False
@@ -33,7 +35,7 @@ def follow(paths: Paths, until: float | None) -> Generator[Event | None, None, N
 
     Raises SystemdError.
     """
-    with Bus() as bus:
+    with Bus() as bus, closing(Removals(paths)) as removals:
         now = time.monotonic_ns() // 1000
         begun = Told(now, now)
         bus.watch_units("rkt")
@@ -43,7 +45,7 @@ def follow(paths: Paths, until: float | None) -> Generator[Event | None, None, N
         known: dict[str, dict[str, Any]] = {}
         while until is None or time.time() < until:
             wait = None if until is None else max(0.0, until - time.time())
-            for unit, properties in bus.changes(wait):
+            for unit, properties in bus.changes(wait, wake=removals.descriptor):
                 merged = known.pop(unit, {}) | dict(properties)
                 if "ActiveState" not in properties:
                     # The first of two signals, about the service; the one about the unit follows.
@@ -55,6 +57,8 @@ def follow(paths: Paths, until: float | None) -> Generator[Event | None, None, N
                     del told[next(iter(told))]
                 for event in events:
                     yield _complete(paths, event, runs)
+            for place in removals.read():
+                yield Event(time.time_ns(), place.pod, None, REMOVED, uuid=place.uuid)
 
 
 def _current_runs(paths: Paths) -> dict[str, _Run]:

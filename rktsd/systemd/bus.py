@@ -221,8 +221,10 @@ class Bus:
         )
         self.subscribe()
 
-    def changes(self, timeout: float | None) -> Sequence[Change]:
+    def changes(self, timeout: float | None, *, wake: int) -> Sequence[Change]:
         """What has changed since the last call, after up to ``timeout`` s without anything.
+
+        Nothing has when the descriptor ``wake`` becomes readable before.
 
         Needs ``watch_units``. Raises SystemdError when the bus is gone.
         """
@@ -231,7 +233,7 @@ class Bus:
         try:
             self._drain()
             if not self._changes:
-                self._pump(timeout)
+                self._pump(timeout, wake)
         except DBusBaseError as error:
             raise SystemdError(f"the system bus is gone: {_message(error)}") from error
         self._touched.clear()
@@ -320,12 +322,14 @@ class Bus:
             self._drain()
         self._touched.clear()
 
-    def _pump(self, timeout: float | None) -> None:
+    def _pump(self, timeout: float | None, wake: int | None = None) -> None:
         # poll(2) instead of pystemd's wait(), which holds the interpreter lock and fails on EINTR.
         if self._drain():
             return
         poll = select.poll()
         poll.register(self._connection.get_fd(), select.POLLIN)
+        if wake is not None:
+            poll.register(wake, select.POLLIN)
         poll.poll(None if timeout is None else max(1, timeout * 1000))
         self._drain()
 

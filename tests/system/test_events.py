@@ -56,6 +56,11 @@ def test_the_life_of_a_pod(make_pod: MakePod) -> None:
         ("-", "failed"), ("-", "stopping"),
         ("again", "exited, exit code 0"), ("one", "exited, exit code 0"),
     ]  # fmt: skip
+    uuid = pod.last_run()
+    pod.box.run(["rkt", "rm", "eventful"], check=True)
+    see("-", "removed")
+    assert len(seen) == 13
+    assert uuid not in pod.box.run(["rkt", "list", "--full"]).stdout
     process.send_signal(signal.SIGINT)
     process.stdout.read()
     assert process.wait() == 130
