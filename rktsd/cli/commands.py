@@ -129,6 +129,25 @@ COMMANDS: dict[str, Command] = {
         root=True,
     ),
     "generate": Command("generating", "", "Write pod files from other descriptions", "COMMAND"),
+    "generate kube": Command(
+        "generating",
+        "kube",
+        "Write pod files that say what Kubernetes manifests of pods do",
+        "FILE...",
+        flags.GENERATE,
+        examples=("generate kube web.yaml", "generate kube -o /etc/rkt/pods ./shop.yaml"),
+    ),
+    "generate quadlet": Command(
+        "generating",
+        "quadlet",
+        "Write pod files that say what Quadlet files of Podman do",
+        "FILE...",
+        flags.GENERATE,
+        examples=(
+            "generate quadlet /etc/containers/systemd/web.container",
+            "generate quadlet -o /etc/rkt/pods ./shop.pod ./mail.container",
+        ),
+    ),
     "generate run": Command(
         "generating",
         "run",

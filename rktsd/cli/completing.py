@@ -178,7 +178,7 @@ def _values(flag: Flag, word: str, paths: Paths, given: Sequence[str]) -> list[s
         return _beginning(word, ["new", "update", "never"])
     if "|" in flag.metavar and flag.metavar.islower():
         return _beginning(word, flag.metavar.split("|"))
-    return [FILES] if flag.metavar in ("FILE", "DIR", "PATH") else []
+    return [FILES] if {"FILE", "DIR", "PATH"} & set(flag.metavar.split("|")) else []
 
 
 def _arguments(command: Command, word: str, paths: Paths) -> list[str]:

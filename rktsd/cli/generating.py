@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -22,6 +22,10 @@ from rktsd.pods import podfile
 from rktsd.pods.checks import check_pod_file
 from rktsd.pods.options import AppOptions, PodOptions
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rktsd.generate.draft import Draft
+
 # Flags that say of one run what a pod file does not; --detach and --replace go without saying.
 _OF_A_RUN = {
     "rm": "rkt gc removes ended pods",
@@ -38,13 +42,14 @@ _OF_A_RUN = {
 class Made(NamedTuple):
     """A pod file that is made: ``pod`` is the name of the pod or empty, ``remarks`` what it lacks.
 
-    ``secret``: it has what others were not to read.
+    ``secret``: it has what others were not to read. ``hints`` are for its head.
     """
 
     pod: str
     text: str
     remarks: Sequence[str]
     secret: bool = False
+    hints: Sequence[str] = ()
 
 
 def run(context: Context, parsed: Parsed) -> int:
@@ -56,13 +61,40 @@ def run(context: Context, parsed: Parsed) -> int:
             hint="copy it to /etc/rkt/pods/POD.json",
         )
     given = [*values, *(flag for app in parsed.apps for flag in app.values)]
-    remarks = [f"--{flag}: {why}" for flag, why in _OF_A_RUN.items() if flag in given]
+    remarks = [
+        f"not carried over: --{flag}: {why}" for flag, why in _OF_A_RUN.items() if flag in given
+    ]
     manifest, options = _pod(context, parsed)
     name = values.last("name") or ""
     if name:
         names.check_pod_name(name, "--name")
     made = Made(name, render(document(manifest, options)), remarks)
     return _hand_out(context, parsed, [made])
+
+
+def quadlet(context: Context, parsed: Parsed) -> int:
+    """Pod files from Quadlet files of Podman."""
+    from rktsd.generate.quadlet import read_quadlets
+
+    if not parsed.arguments:
+        raise UsageError("must provide at least one .container or .pod file")
+    return _hand_out(context, parsed, _made(read_quadlets(parsed.arguments, context.paths)))
+
+
+def kube(context: Context, parsed: Parsed) -> int:
+    """Pod files from manifests of Kubernetes."""
+    from rktsd.generate.kube import read_manifests
+
+    if not parsed.arguments:
+        raise UsageError("must provide at least one YAML file")
+    return _hand_out(context, parsed, _made(read_manifests(parsed.arguments, context.paths)))
+
+
+def _made(drafts: "Iterable[Draft]") -> list[Made]:
+    return [
+        Made(each.name, each.text(), each.remarks, bool(each.secrets), each.hints)
+        for each in drafts
+    ]
 
 
 def _pod(context: Context, parsed: Parsed) -> tuple[PodManifest, PodOptions]:
@@ -104,7 +136,7 @@ def _hand_out(context: Context, parsed: Parsed, made: Sequence[Made]) -> int:
     """Tell what is missing, and write every file or none."""
     for each in made:
         for remark in each.remarks:
-            context.note(f"not carried over: {remark}")
+            context.note(remark)
     if parsed.values.on("strict") and any(each.remarks for each in made):
         raise BadInput("not everything can be carried over, and --strict is given")
     output = parsed.values.last("output")
@@ -120,6 +152,8 @@ def _hand_out(context: Context, parsed: Parsed, made: Sequence[Made]) -> int:
         if output is None:
             sys.stdout.write(text)
             continue
+        for hint in each.hints:
+            context.note(hint)
         write_atomic(path, text, mode=0o600 if each.secret else 0o644)
         sys.stdout.write(f"{path}\n")
     return 0
@@ -147,7 +181,8 @@ def _target(output: str | None, made: Made, *, replacing: bool) -> str:
 def _checked(made: Made, path: str) -> str:
     """The file's text, which ``rkt pod check`` takes. Raises BadInput."""
     head = [f"# Pod {made.pod}: a file for /etc/rkt/pods, see rkt-pod(5)." if made.pod else ""]
-    head += [f"# Not carried over: {one_line(remark)}" for remark in made.remarks]
+    head += [f"# {one_line(remark[0].upper() + remark[1:])}" for remark in made.remarks]
+    head += [f"# {hint}" for hint in made.hints]
     text = "\n".join(line for line in head if line) + "\n" + made.text
     text = text.lstrip("\n")
     stem = os.path.basename(path).removesuffix(".toml")

@@ -13,11 +13,12 @@ from rktsd.paths import Paths
 
 def stored_manifest(paths: Paths, image: str) -> ImageManifest | None:
     """The manifest of the image that a reference means, if it is stored."""
+    from rktsd.images.fetch import stored
     from rktsd.store.store import Store
 
     try:
         with Store.open(paths.store) as store:
-            record = store.find(image)
+            record = stored(image, store)
             return read.image_manifest(store.manifest_bytes(record.id), image)
     except RktError:
         return None

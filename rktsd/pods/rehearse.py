@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from rktsd.appc import names
-from rktsd.appc.cursor import Cursor, decode_json
+from rktsd.appc.cursor import decode_json
+from rktsd.appc.unread import unread, watched
 from rktsd.errors import BadInput, RktError, UsageError
 from rktsd.host import files
 from rktsd.images.fetch import FetchOptions
@@ -82,47 +81,9 @@ def missing(file: PodFile, paths: Paths) -> list[str]:
 def unread_fields(file: PodFile) -> list[str]:
     """``FILE: PATH`` of every field of a JSON pod file that nobody reads, in their order."""
     document = decode_json(file.text, file.path)
-    watched = Cursor(file.path, "", _watch(document.value))
-    podfile.read_appc(watched)
-    return [place.where for place in _unread(watched)]
-
-
-class _Watched(dict[str, Any]):
-    """An object that knows which of its members somebody asked for.
-
-    So the readers of manifests are themselves the list of known fields.
-    """
-
-    def __init__(self, members: dict[str, Any]) -> None:
-        super().__init__(members)
-        self.read: set[str] = set()
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.read.add(key)
-        return super().get(key, default)
-
-    def items(self) -> Any:
-        self.read.update(self)
-        return super().items()
-
-
-def _watch(value: object) -> object:
-    if isinstance(value, dict):
-        return _Watched({name: _watch(member) for name, member in value.items()})
-    return [_watch(element) for element in value] if isinstance(value, list) else value
-
-
-def _unread(place: Cursor) -> Iterator[Cursor]:
-    if isinstance(place.value, list):
-        for element in place.elements():
-            yield from _unread(element)
-    elif isinstance(place.value, _Watched):
-        read = frozenset(place.value.read)
-        for name, member in place.members():
-            if name in read:
-                yield from _unread(member)
-            else:
-                yield member
+    document = watched(document)
+    podfile.read_appc(document)
+    return [place.where for place in unread(document)]
 
 
 def reified(file: PodFile, paths: Paths) -> PodSpec:

@@ -61,7 +61,7 @@ def app_mounts(
     points = {_clean(point.path): point for point in facts.app.mount_points}
     binds, directories, fills, memory = [], [], [], []
     for path, volume in sorted(_wanted(manifest, facts, points).items()):
-        _refuse_place(facts.runtime.name, volume, path, flavor)
+        refuse_place(facts.runtime.name, volume, path, flavor)
         read_only = volume.read_only
         if read_only is None:
             read_only = path in points and points[path].read_only
@@ -126,7 +126,8 @@ def _is_implicit(volume: Volume) -> bool:
     return "." in volume.name
 
 
-def _refuse_place(app: str, volume: Volume, path: str, flavor: str) -> None:
+def refuse_place(app: str, volume: Volume, path: str, flavor: str) -> None:
+    """Raise Unsupported for a path where an app has something else that no volume can replace."""
     if path == "/sys" and volume.source == "/sys":
         # nspawn leaves a sysfs there as it is.
         return

@@ -256,3 +256,78 @@ ARCHIVES = (
         ({"name": "l/layer.tar"}, b"layer"),
     ),
 )
+
+QUADLETS = (
+    b"""[Unit]
+Description=web
+After=network-online.target other.container
+[Container]
+Image=docker.io/library/nginx
+Exec=nginx -g "daemon off;" \\
+  -x
+Environment=A=1 "B=two words"
+PublishPort=127.0.0.1:8080-8081:80-81/udp
+Volume=./html:/srv:ro,Z
+Mount=type=tmpfs,dst=/t,tmpfs-size=16m
+PodmanArgs=--cpus=1.5 --env X=1 -v /a:/b
+""",
+    b"""[Container]
+Image=a.example/b
+Entrypoint=["/b"]
+HealthCmd=["CMD", "/c"]
+HealthInterval=1m30s
+AddCapability=NET_ADMIN
+DropCapability=all
+Ulimit=nofile=1:2
+Tmpfs=/t:size=1g
+UserNS=auto
+[Service]
+Restart=always
+[Install]
+WantedBy=default.target
+""",
+)
+MANIFESTS = (
+    b"""kind: Pod
+metadata: {name: web}
+spec:
+  securityContext: {fsGroup: 5}
+  initContainers: [{name: a, image: b, command: [/c]}]
+  containers:
+  - name: web
+    image: nginx
+    args: [$(A)]
+    env: [{name: A, value: "1"}]
+    ports: [{containerPort: 80, hostPort: 8080, hostIP: "::1"}]
+    volumeMounts: [{name: v, mountPath: /v}, {name: w, mountPath: /w}]
+    resources: {limits: {cpu: 0.5}, requests: {cpu: 100m}}
+  volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 1Mi}}, {name: w, hostPath: {path: /}}]
+""",
+    _document(
+        {
+            "kind": "Deployment",
+            "metadata": {"name": "web"},
+            "spec": {
+                "template": {
+                    "spec": {
+                        "containers": [
+                            {
+                                "name": "a",
+                                "image": "b",
+                                "livenessProbe": {"exec": {"command": ["c"]}},
+                                "securityContext": {
+                                    "capabilities": {"add": ["CHOWN"], "drop": ["ALL"]},
+                                    "privileged": False,
+                                },
+                                "lifecycle": {"stopSignal": "SIGINT"},
+                            }
+                        ],
+                        "hostAliases": [{"ip": "192.0.2.1", "hostnames": ["a"]}],
+                        "dnsConfig": {"options": [{"name": "a", "value": "b"}]},
+                    }
+                }
+            },
+        }
+    ),
+)
+UNIT_WORDS = (b"a 'b c' \"d\\te\" \\x41\\101\\u00e9",)

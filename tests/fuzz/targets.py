@@ -10,7 +10,7 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import NamedTuple
 
@@ -29,7 +29,12 @@ from rktsd.config.registries import read_registries
 from rktsd.config.settings import read_settings
 from rktsd.config.trust import read_policy
 from rktsd.errors import RktError
+from rktsd.generate.documents import decode
+from rktsd.generate.draft import Draft
 from rktsd.generate.inverse import document
+from rktsd.generate.kube import drafts_of
+from rktsd.generate.quadlet import read_quadlets
+from rktsd.generate.unitfile import words
 from rktsd.generate.write import render
 from rktsd.images import oci
 from rktsd.images.archive import find_members
@@ -42,6 +47,7 @@ from rktsd.images.keystore import dearmor, each_key, key_end
 from rktsd.images.layout import Layout
 from rktsd.images.platforms import host_platform, parse_platform
 from rktsd.images.references import parse_docker_name, parse_reference
+from rktsd.paths import Paths
 from rktsd.pods import podfile
 from rktsd.store import tar
 from rktsd.store.bounds import bounded
@@ -207,6 +213,28 @@ def run_pod_file(data: bytes) -> None:
     assert again == replace(found, text=text)
 
 
+def _drafted(drafts: Iterable[Draft]) -> None:
+    """Whatever is described, the pod file is one, and remarks are lines."""
+    for draft in drafts:
+        path = f"{draft.name}.toml"
+        pod = f"{draft.name}instance" if draft.template else draft.name
+        podfile.parse(draft.text().encode(), path, pod=pod)
+        "".join(draft.remarks).encode()
+
+
+def run_kube(data: bytes) -> None:
+    _drafted(drafts_of(decode(data, "a.yaml"), Paths("/nowhere")))
+
+
+def run_quadlet(place: str) -> None:
+    _drafted(read_quadlets([f"{place}/web.container"], Paths("/nowhere")))
+
+
+def run_unit_words(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert "\0" not in "".join(words(text_of(data).replace("\0", "")))
+
+
 def run_oci_manifest(data: bytes) -> None:
     if oci.media_type_of(data, "manifest") in oci.INDEXES:
         oci.choose_platform(data, "manifest", wanted=host_platform())
@@ -310,6 +338,9 @@ _RUN: dict[str, tuple[Callable[[bytes], object], tuple[bytes, ...]]] = {
     "pod-manifest": (run_pod_manifest, seeds.POD_MANIFESTS),
     "isolator": (run_isolator, seeds.ISOLATORS),
     "pod-file": (run_pod_file, seeds.POD_FILES),
+    "kube": (run_kube, seeds.MANIFESTS),
+    "quadlet": (in_directory("web.container", run_quadlet), seeds.QUADLETS),
+    "unit-words": (run_unit_words, seeds.UNIT_WORDS),
     "oci-manifest": (run_oci_manifest, seeds.OCI_MANIFESTS),
     "oci-config": (run_oci_config, seeds.OCI_CONFIGS),
     "reference": (run_reference, seeds.REFERENCES),

@@ -80,6 +80,8 @@ OURS = {
     "login": "authfile password-stdin username",
     "logout": "authfile",
     "logs": "app follow format lines run since tail until uuid-file",
+    "generate kube": "force output overwrite strict",
+    "generate quadlet": "force output overwrite strict",
     "generate run": (
         f"force output overwrite net {_DNS} interactive ipc mds-register uuid-file-save {_MADE}"
         f" {_APPS.replace(' output', '')} platform detach replace rm pid"
