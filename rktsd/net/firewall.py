@@ -85,10 +85,11 @@ def _nat(container_id: str, legs: Sequence[Leg], mark: str) -> list[str]:
             jumps.append(f"-A POSTROUTING -s {leg.address} {mark} -j {source}")
     made = [f":{name} - [0:0]" for name, rules in ((to, leading), (source, hiding)) if rules]
     if leading:
-        # The kernel leads nothing from ::1 out of the host: let it refuse rather than wait.
-        out = "! -d ::1 " if legs[0].ipv6 else ""
+        # The kernel leads nothing from ::1 out of the host: let it refuse rather than wait. What
+        # comes from elsewhere for 127.0.0.1 it refuses only as long as nobody leads it on.
+        come, out = ("", "! -d ::1 ") if legs[0].ipv6 else ("! -d 127.0.0.0/8 ", "")
         local = f"-m addrtype --dst-type LOCAL {mark} -j {to}"
-        jumps += [f"-A PREROUTING {local}", f"-A OUTPUT {out}{local}"]
+        jumps += [f"-A PREROUTING {come}{local}", f"-A OUTPUT {out}{local}"]
     return [*made, *leading, *hiding, *jumps]
 
 

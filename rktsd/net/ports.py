@@ -103,6 +103,17 @@ def _check(mapping: PortMapping) -> None:
             f"published port {mapping}: the kernel leads nothing from ::1 to a pod",
             hint="127.0.0.1 can be published",
         )
+    address = str(shortest(mapping.host_ip))
+    if address.startswith(("fe8", "fe9", "fea", "feb")):
+        raise BadInput(
+            f"published port {mapping}: {mapping.host_ip} is an address of a link, which there may"
+            " be on each"
+        )
+    if address.startswith("::ffff:") and "." in address:
+        raise BadInput(
+            f"published port {mapping}: {mapping.host_ip} is an IPv4 address",
+            hint=f"write {address.removeprefix('::ffff:')}",
+        )
 
 
 def is_ipv4(text: str) -> bool:

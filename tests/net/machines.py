@@ -206,13 +206,17 @@ def caller(server: socket.socket, address: str, port: int, *, via: str | None = 
         return str(peer).removeprefix("::ffff:")
 
 
-def echo_udp(namespace: str, address: str, port: int, *, via: str | None = None) -> bytes | None:
-    """What comes back for a datagram to address and port when port 80 of ``namespace`` answers."""
+def echo_udp(
+    namespace: str, address: str, port: int, *, via: str | None = None, inside: int = 80
+) -> bytes | None:
+    """What comes back for a datagram to address and port when port ``inside`` of ``namespace``
+    answers."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with entered(namespace):
-        server = socket.socket(type=socket.SOCK_DGRAM)
-        server.bind(("0.0.0.0", 80))
+        server = socket.socket(family, socket.SOCK_DGRAM)
+        server.bind(("", inside))
     with entered(via) if via else contextlib.nullcontext():
-        client = socket.socket(type=socket.SOCK_DGRAM)
+        client = socket.socket(family, socket.SOCK_DGRAM)
     with server, client:
         server.settimeout(2)
         client.settimeout(2)

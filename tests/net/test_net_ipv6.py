@@ -1,23 +1,30 @@
 """Built-in networks have IPv6 beside IPv4 where the host uses it."""
 
+import contextlib
+import json
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from rktsd.errors import NetworkError
+from rktsd.net.namespace import entered
 from rktsd.net.ports import PortMapping
 from rktsd.net.setup import attachments, tear_down
 from tests.net.machines import (
+    HOST,
     HOST6,
     OTHER6,
     Host,
     caller,
+    echo_udp,
     give_ipv6,
     listen,
     published,
     traces,
 )
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -92,6 +99,50 @@ def test_listen_address_means_only_that(
             assert caller(server, address, 8080) is not None, address
         for address in closed:
             assert caller(server, address, 8080) is None, address
+
+
+LAB = {
+    "name": "lab", "type": "bridge", "bridge": "lab0", "isGateway": True, "ipMasq": True,
+    "hairpinMode": True,
+    "ipam": {
+        "type": "host-local",
+        "ranges": [[{"subnet": "10.7.0.0/24"}], [{"subnet": "fd00:7::/64"}]],
+        "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("network", ["default", "lab"])
+def test_a_listen_address_answers_to_whoever_can_reach_it(dual: Host, network: str) -> None:
+    Path(dual.paths.local_config, "net.d", "lab.conf").write_text(json.dumps(LAB))
+    ports = [published(8080, ip=HOST6), published(5353, ip=HOST6, protocol="udp")]
+    ports += [PortMapping("::", 9000 + number, 90 + number, "udp") for number in range(2)]
+    dual.start("a", network, ports=tuple(ports))
+    dual.start("b", network)
+    inside = dual.namespace("a")
+    # The host, another machine, the pod itself and its neighbour.
+    places = (None, dual.other, inside, dual.namespace("b"))
+    _wait_until_settled(inside, dual.namespace("b"), None)
+    with listen(inside, 80, address="::") as server:
+        for via in places:
+            assert caller(server, HOST6, 8080, via=via) is not None, via
+            assert caller(server, HOST, 8080, via=via) is None, via
+    for via in places:
+        assert echo_udp(inside, HOST6, 5353, via=via) == b"PING", via
+        assert echo_udp(inside, HOST6, 9000, via=via, inside=90) == b"PING", via
+        assert echo_udp(inside, HOST6, 9001, via=via, inside=91) == b"PING", via
+
+
+def _wait_until_settled(*namespaces: str | None) -> None:
+    """A bridge, unlike ptp, looks for duplicates of its addresses first."""
+    for namespace in namespaces:
+        with entered(namespace) if namespace else contextlib.nullcontext():
+            eventually(lambda: not _tentative(), "addresses are settled")
+
+
+def _tentative() -> str:
+    ask = ["ip", "-6", "addr", "show", "tentative"]
+    return subprocess.run(ask, capture_output=True, check=True, text=True).stdout
 
 
 def test_port_for_a_family_that_the_network_lacks_is_refused(host: Host) -> None:

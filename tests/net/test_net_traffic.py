@@ -182,14 +182,26 @@ def test_ports_answer_on_networks_of_all_kinds(
 @pytest.mark.parametrize("network", ["default", "lab"])
 def test_a_port_of_localhost_is_no_other_machines(host: Host, network: str) -> None:
     Path(host.paths.local_config, "net.d", "lab.conf").write_text(json.dumps(LAB))
-    host.start("a", network, ports=(published(8080, ip="127.0.0.1"),))
+    only, everywhere = published(8080, ip="127.0.0.1"), published(8081)
+    host.start("a", network, ports=(only, everywhere, published(8080, protocol="udp")))
     host.start("b", network)
-    subprocess.run("ip -n other route add 127.0.0.2 via 192.0.2.1".split(), check=True)
+    # A machine can send what it likes.
+    for command in (
+        "ip -n other route add 127.0.0.0/8 via 192.0.2.1",
+        "ip netns exec other sysctl -qw net.ipv4.conf.all.route_localnet=1",
+    ):
+        subprocess.run(command.split(), check=True)
+    others = (host.other, host.namespace("b"))
     with listen(host.namespace("a"), 80) as server:
         assert caller(server, "127.0.0.1", 8080) is not None
         assert caller(server, "127.0.0.2", 8080) is None
-        for via in (host.other, host.namespace("b")):
+        for via in others:
             assert caller(server, HOST, 8080, via=via) is None
+            assert caller(server, HOST, 8081, via=via) is not None
+            for port in (8080, 8081):
+                assert caller(server, "127.0.0.1", port, via=via) is None
+    assert echo_udp(host.namespace("a"), "127.0.0.1", 8080, via=host.other) is None
+    assert echo_udp(host.namespace("a"), HOST, 8080, via=host.other) == b"PING"
 
 
 @pytest.mark.row("net_nspawn/CustomPtp", "net_nspawn/Override")

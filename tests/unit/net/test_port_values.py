@@ -59,6 +59,8 @@ def test_ports_side_by_side_are_fine() -> None:
         (PortMapping("::1", 80, 80, "tcp"), r"\[::1\]:80/tcp: the kernel leads nothing from ::1"),
         (PortMapping("localhost", 80, 80, "tcp"), "'localhost' is not an IP address"),
         (PortMapping("fe80::1%lo", 80, 80, "tcp"), "'fe80::1%lo' is not an IP address"),
+        (PortMapping("fe80::1", 80, 80, "tcp"), "fe80::1 is an address of a link"),
+        (PortMapping("::ffff:c000:201", 80, 80, "udp"), r"an IPv4 address \(write 192.0.2.1\)"),
     ],
 )
 def test_bad_ports_are_refused(bad: PortMapping, message: str) -> None:
