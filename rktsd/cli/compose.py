@@ -4,6 +4,7 @@ import os
 import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from rktsd.appc import names, read
 from rktsd.appc.quantities import parse_bytes
@@ -30,7 +31,9 @@ from rktsd.pods.resolve import resolve
 from rktsd.pods.spec import PodSpec
 from rktsd.store.store import Store
 
-_MUTABLE = NameValue("coreos.com/rkt/stage1/mutable", "false")
+MUTABLE = "coreos.com/rkt/stage1/mutable"
+"""Whether apps can be added to the pod (rkt)."""
+
 # Flags that are called otherwise than the fields of a pod file.
 _FLAGS = {
     "working-directory": "working-dir",
@@ -145,34 +148,69 @@ def _manifest(
         raise UsageError("must provide at least one image or --pod-manifest")
     known = {volume.name for volume in volumes}
     ports = tuple(read_value.published_port(text) for text in values.get("port", []))
-    shared = [read_value.mount(text) for text in values.get("mount", [])]
-    common = common_environment(values)
+    given = Given(
+        context,
+        store,
+        policy,
+        told,
+        values=values,
+        shared=[read_value.mount(text) for text in values.get("mount", [])],
+        environment=common_environment(values),
+        volumes=known,
+    )
     apps: list[RuntimeApp] = []
     options: dict[str, AppOptions] = {}
     for arguments in parsed.apps:
-        app, own = runtime_app(arguments, mounts=app_mounts(arguments, shared, known))
-        fetching = fetch_options(
-            context, policy, app=arguments.values, all_apps=values, watch=told.watch
-        )
-        record = fetch(
-            arguments.image, store, paths=context.paths, options=fetching, report=told.report
-        )
-        name = _app_name(arguments, record.name)
-        if name in options:
-            raise UsageError(f'app name "{name}" is used twice', hint="give one of them --name")
-        image = read.image_manifest(store.manifest_bytes(record.id), f"image {record.id}")
-        options[name] = with_environment(own, {**_inherited(values, image), **common})
-        found = RuntimeImage(record.id, record.name, record.labels)
-        apps.append(replace(app, name=name, image=found))
+        app, options_of_app = app_of(arguments, given)
+        if app.name in options:
+            raise UsageError(f'app name "{app.name}" is used twice', hint="give one of them --name")
+        options[app.name] = options_of_app
+        apps.append(app)
     manifest = PodManifest(
         ac_version=names.SPEC_VERSION,
         apps=tuple(apps),
         volumes=volumes,
         isolators=read_value.pod_isolators(values),
-        annotations=(_MUTABLE,),
+        annotations=(NameValue(MUTABLE, "false"),),
         ports=ports,
     )
     return manifest, options
+
+
+class Given(NamedTuple):
+    """What is the same for all apps of a command line: ``values`` are the flags before the images,
+    ``shared`` the mounts of all apps, ``volumes`` the names that mounts may have."""
+
+    context: Context
+    store: Store
+    policy: str
+    told: Talk
+    values: Values
+    shared: list[Mount]
+    environment: dict[str, str]
+    volumes: set[str]
+
+
+def app_of(arguments: AppArguments, given: Given) -> tuple[RuntimeApp, AppOptions]:
+    """An app of an image that is fetched and verified. Raises RktError."""
+    app, own = runtime_app(arguments, mounts=app_mounts(arguments, given.shared, given.volumes))
+    record = fetch(
+        arguments.image,
+        given.store,
+        paths=given.context.paths,
+        options=fetch_options(
+            given.context,
+            given.policy,
+            app=arguments.values,
+            all_apps=given.values,
+            watch=given.told.watch,
+        ),
+        report=given.told.report,
+    )
+    image = read.image_manifest(given.store.manifest_bytes(record.id), f"image {record.id}")
+    own = with_environment(own, {**_inherited(given.values, image), **given.environment})
+    found = RuntimeImage(record.id, record.name, record.labels)
+    return replace(app, name=_app_name(arguments, record.name), image=found), own
 
 
 def runtime_app(
@@ -230,10 +268,14 @@ def app_mounts(
 ) -> tuple[Mount, ...]:
     """The app's own mounts, and those of all apps on other paths (rkt)."""
     own = [read_value.mount(text) for text in arguments.values.get("mount", [])]
+    own += [read_value.mounted_volume(text) for text in arguments.values.get("mnt-volume", [])]
     taken = {posixpath.normpath(mount.path) for mount in own}
     found = (*own, *(each for each in shared if posixpath.normpath(each.path) not in taken))
     for mount in found:
-        if mount.volume not in volumes:
+        if mount.app_volume is not None:
+            if mount.volume in volumes:
+                raise UsageError(f'the pod has a volume "{mount.volume}": --mount mounts it')
+        elif mount.volume not in volumes:
             raise UsageError(f"dangling mount point {mount.path}: volume {mount.volume} not found")
     return found
 

@@ -102,6 +102,10 @@ _START = (
     _INTERACTIVE,
 )
 
+_NO_OVERLAY = _refused(
+    "no-overlay", f"--no-overlay {NOT_DONE}: the root of an app is an overlay", kind=BOOL
+)
+
 # What a pod is made from.
 _PREPARE = (
     _value("port", "NAME:[IP:]PORT", "publish the port NAME of an app", several=True),
@@ -117,7 +121,7 @@ _PREPARE = (
     *_PULL,
     _value("pod-manifest", "FILE", "run this appc pod manifest instead of images"),
     Flag("private-users", help="give the pod a range of users of its own"),
-    _refused("no-overlay", f"--no-overlay {NOT_DONE}: the root of an app is an overlay", kind=BOOL),
+    _NO_OVERLAY,
     *_STAGE1,
 )
 
@@ -183,6 +187,7 @@ _APPS = (
     *_STREAMS,
 )
 
+_UUID_FILE = _value("uuid-file", "FILE", "read the UUID from FILE")
 _UUID_FILE_SAVE = _value("uuid-file-save", "FILE", "write the UUID of the pod to FILE")
 
 _REPLACE = Flag("replace", help="remove the pod that has the --name first, also when it runs")
@@ -196,6 +201,32 @@ PREPARE = (
     *_PREPARE,
     _UUID_FILE_SAVE,
     *_APPS,
+)
+
+_SANDBOX = ("net", "dns", "dns-search", "dns-opt", "dns-domain", "hosts-entry", "hostname")
+APP_SANDBOX = (
+    _DETACH,
+    _RM,
+    _value("name", "NAME", "name of the pod, which it keeps"),
+    _REPLACE,
+    *(flag for flag in _START if flag.name in _SANDBOX),
+    _value("port", "NAME:PROTOCOL:PORT:[IP]:HOSTPORT", "publish a port of the pod", several=True),
+    _value("volume", "NAME,kind=KIND,...", "a volume of the pod", several=True),
+    Flag("follow-links", help="take symbolic links in the sources of volumes"),
+    _value("annotation", "NAME=VALUE", "annotation of the pod", several=True),
+    _value("user-annotation", "NAME=VALUE", "annotation that nothing interprets", several=True),
+    _value("user-label", "NAME=VALUE", "label that nothing interprets", several=True),
+    _NO_OVERLAY,
+    _UUID_FILE_SAVE,
+)
+APP_ADD = (
+    *_PULL,
+    _UUID_FILE,
+    # There is nothing before the image that these could be about.
+    _app("name", "NAME", "name of the app (the last part of the image's)"),
+    _app("mount", "volume=NAME,target=PATH", "mount a volume of the pod", several=True),
+    *(flag for flag in _APPS if flag.scope == APP),
+    _app("mnt-volume", "name=NAME,kind=KIND,target=PATH,...", "a volume of its own", several=True),
 )
 
 _OVERWRITE = Flag("overwrite", help="replace what is there")
@@ -215,7 +246,10 @@ GENERATE_RUN = (
 
 _FORMAT = _value("format", "json|json-pretty", "print JSON")
 _NO_LEGEND = Flag("no-legend", help="print no header")
-_UUID_FILE = _value("uuid-file", "FILE", "read the UUID from FILE")
+_ONE_APP = _value("app", "APP", "the app; needed where the pod has several")
+APP_CHANGE = (_ONE_APP, _UUID_FILE)
+APP_LIST = (_NO_LEGEND, _FORMAT, _UUID_FILE)
+APP_STATUS = (_ONE_APP, _FORMAT, _UUID_FILE)
 RUN_PREPARED = (_DETACH, _RM, _UUID_FILE, *_START)
 
 LIST = (Flag("full", help="whole UUIDs, image IDs and times"), _NO_LEGEND, _FORMAT)
@@ -249,7 +283,7 @@ GC = (
     Flag("mark-only", help="mark ended pods, remove nothing"),
 )
 ENTER = (
-    _value("app", "APP", "the app; needed where the pod has several"),
+    _ONE_APP,
     Flag("privileged", help="as root, with all that the app itself may not do"),
     Flag("tty", OPTIONAL, "BOOL", "give the command a terminal (when we have one)", short="t"),
     _value("environment", "NAME=VALUE", "environment of the command", several=True),
@@ -269,14 +303,14 @@ KILL = (
 PAUSE = (_SOME_APPS, _UUID_FILE)
 CP = (Flag("archive", help="keep owners, set-user-ID bits, devices and capabilities", short="a"),)
 EXPORT = (
-    _value("app", "APP", "the app; needed where the pod has several"),
+    _ONE_APP,
     Flag("overwrite", help="replace what is there"),
     _value("to-store", "NAME[:VERSION]", "store it as an image of that name, and print its ID"),
     Flag("full", help="print the whole image ID"),
     _UUID_FILE,
 )
 DIFF = (
-    _value("app", "APP", "the app; needed where the pod has several"),
+    _ONE_APP,
     _FORMAT,
     _UUID_FILE,
 )

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from rktsd.appc.names import check_pod_name
@@ -19,17 +19,32 @@ from rktsd.pods import spec as specs
 from rktsd.pods.flavors import settled
 from rktsd.store.store import Store
 
+Make = Callable[[Context, Parsed, Store], specs.PodSpec]
+
 _BEFORE = "before the images --name is that of the pod"
 
 
 def run(context: Context, parsed: Parsed) -> int:
     """Prepare a pod and run it."""
+    return _run_new(context, parsed, compose.spec)
+
+
+def sandbox(context: Context, parsed: Parsed) -> int:
+    """The same for a pod without an app, which lives until it is stopped."""
+    from rktsd.cli.arguments import none
+    from rktsd.cli.sandboxes import sandbox as compose_sandbox
+
+    none(parsed)
+    return _run_new(context, parsed, compose_sandbox)
+
+
+def _run_new(context: Context, parsed: Parsed, make: Make) -> int:
     _check_flags(parsed)
     uuid = directories.new_uuid()
     # First, as rkt does: whoever wants the UUID in a file wants no pod without it.
     _save_uuid(parsed, uuid)
     try:
-        _prepare(context, parsed, uuid)
+        _prepare(context, parsed, uuid, make=make)
         return _carry_out(context, parsed, uuid, _name(parsed) or uuid)
     finally:
         _discard(context, uuid)
@@ -125,10 +140,10 @@ def _carry_out(context: Context, parsed: Parsed, uuid: str, pod: str) -> int:
     return 0
 
 
-def _prepare(context: Context, parsed: Parsed, uuid: str) -> None:
+def _prepare(context: Context, parsed: Parsed, uuid: str, *, make: Make = compose.spec) -> None:
     name = _name(parsed)
     with Store.open(context.paths.store, create=True) as store:
-        spec = compose.spec(context, parsed, store)
+        spec = make(context, parsed, store)
         _check_interactive(parsed, len(spec.manifest.apps))
         unapplied = prepared.prepare(
             spec,

@@ -1,19 +1,21 @@
 """Values of flags that have a grammar of their own: volumes, mounts, ports, environments."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from urllib.parse import unquote_plus
 
 from rktsd.appc import isolators, names, read
 from rktsd.appc.cursor import Cursor
-from rktsd.appc.types import Isolator, Mount, NameValue, PublishedPort, Volume
+from rktsd.appc.types import Isolator, Mount, NameValue, Port, PublishedPort, Volume
 from rktsd.cli.parse import Values
 from rktsd.config import stage1 as flavors
 from rktsd.errors import BadInput, UsageError
 from rktsd.host.files import read_limited
-from rktsd.pods.volumekinds import VolumeKind, volume_at
+from rktsd.pods.volumekinds import NAMED, TMPFS, VolumeKind, volume_at
 
 _VOLUME = ("kind", "source", "readOnly", "recursive", "mode", "uid", "gid", "size")
 _MAX_FILE = 1 << 20
+PROTOCOLS = ("tcp", "udp")
 RUN_INSECURE = ("capabilities", "paths", "seccomp", "all-run")
 
 
@@ -59,20 +61,24 @@ def volume(text: str) -> tuple[Volume, VolumeKind | None]:
     """``NAME,kind=host,source=/p,readOnly=true``, ``NAME,kind=empty,mode=0700,uid=1,gid=2``,
     ``NAME,kind=named,source=OTHER`` or ``NAME,kind=tmpfs,size=64Mi``."""
     name, comma, rest = text.partition(",")
-    given = _members(rest, "volume") if comma else {}
+    return _volume(name, _members(rest, "volume") if comma else {}, "volume")
+
+
+def _volume(name: str, given: dict[str, str], flag: str) -> tuple[Volume, VolumeKind | None]:
+    where = f"--{flag} {name}"
     for key in given:
         if key not in _VOLUME:
-            raise UsageError(f'--volume {name}: unknown parameter "{key}"')
+            raise UsageError(f'{where}: unknown parameter "{key}"')
     value: dict[str, object] = {"name": name, **given}
     for key in ("readOnly", "recursive"):
         if key in given:
             if given[key] not in ("true", "false"):
-                raise UsageError(f'--volume {name}: {key}: "{given[key]}" is not true or false')
+                raise UsageError(f'{where}: {key}: "{given[key]}" is not true or false')
             value[key] = given[key] == "true"
     for key in ("uid", "gid"):
         if key in given:
-            value[key] = number(given[key], f"volume {name}: {key}")
-    return volume_at(Cursor(f"--volume {name}", "", value), read_only_key="readOnly")
+            value[key] = number(given[key], f"{flag} {name}: {key}")
+    return volume_at(Cursor(where, "", value), read_only_key="readOnly")
 
 
 def volumes(texts: Iterable[str]) -> tuple[tuple[Volume, ...], dict[str, VolumeKind]]:
@@ -99,6 +105,37 @@ def mount(text: str) -> Mount:
         raise UsageError(f'--mount: unknown parameter "{unknown[0]}"')
     value = {"volume": given.get("volume"), "path": given.get("target")}
     return read.mount(Cursor("--mount", "", value))
+
+
+def mounted_volume(text: str) -> Mount:
+    """``name=NAME,kind=KIND,target=PATH,…``: a volume and where it is mounted (rkt app add)."""
+    given = _members(text, "mnt-volume")
+    name, target = given.pop("name", None), given.pop("target", None)
+    if name is None or target is None:
+        raise UsageError(f'--mnt-volume: "{text}" has no name or no target')
+    if given.get("kind") in (NAMED, TMPFS):
+        raise UsageError(
+            f"--mnt-volume {name}: kind {given['kind']} is for volumes of the pod",
+            hint="give it to rkt app sandbox with --volume",
+        )
+    found, _ = _volume(name, given, "mnt-volume")
+    place = Cursor("--mnt-volume", "", {"volume": name, "path": target})
+    return replace(read.mount(place), app_volume=found)
+
+
+def forwarded_port(text: str) -> PublishedPort:
+    """``NAME:PROTOCOL:PORT:[HOSTIP]:HOSTPORT``, of a pod whose apps are not known (rkt)."""
+    name, protocol, port, rest = (*text.split(":", 3), "", "", "", "")[:4]
+    address, colon, host_port = rest.rpartition(":")
+    if not colon or not all(each.isascii() and each.isdigit() for each in (port, host_port)):
+        raise UsageError(
+            f'--port: "{text}" is not of the form NAME:PROTOCOL:PORT:[HOSTIP]:HOSTPORT'
+        )
+    if protocol not in PROTOCOLS:
+        raise UsageError(f'--port {text}: "{protocol}" is not one of {", ".join(PROTOCOLS)}')
+    found = published_port(f"{name}:{address}:{host_port}" if address else f"{name}:{host_port}")
+    place = Cursor(f"--port {text}", "", int(port[:6]))
+    return replace(found, pod_port=Port(found.name, protocol, read.port_number(place)))
 
 
 def published_port(text: str) -> PublishedPort:

@@ -20,7 +20,7 @@ def pod_json(status: PodStatus) -> dict[str, Any]:
     if status.networks:
         members["networks"] = status.networks
     members["app_names"] = [app.name for app in status.apps]
-    members["apps"] = [_app_json(app, status) for app in status.apps]
+    members["apps"] = [app_json(app, status) for app in status.apps]
     members["created_at"] = status.created // 10**9
     if status.started:
         members["started_at"] = status.started // 10**9
@@ -36,7 +36,8 @@ def pod_json(status: PodStatus) -> dict[str, Any]:
     return members
 
 
-def _app_json(app: AppStatus, status: PodStatus) -> dict[str, Any]:
+def app_json(app: AppStatus, status: PodStatus) -> dict[str, Any]:
+    """An app of a pod as rkt's JSON has it, and what is ours."""
     members: dict[str, Any] = {"name": app.name, "state": app.state, "created_at": app.created}
     optional = {
         "started_at": app.started,

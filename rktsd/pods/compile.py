@@ -38,6 +38,7 @@ from rktsd.pods.sockets import listeners
 from rktsd.pods.spec import AppImage, PodSpec
 from rktsd.pods.volumekinds import NAMED
 from rktsd.stage1 import carriedout
+from rktsd.stage1.joining import joined
 from rktsd.stage1.mounts import app_mounts
 from rktsd.stage1.plan import plan
 from rktsd.stage1.types import AppFacts, Input, Machine, Placeholder, PodFacts, PodPlan, VolumeFacts
@@ -81,10 +82,12 @@ def compile_pod(
     paths: Paths,
     dry: bool = False,
     input: Input | None = None,
+    joining: str | None = None,
 ) -> Compiled:
     """Look up what the plan has to be told, and plan. With ``dry`` nothing is recorded.
 
-    ``pod`` is the pod's name, or its UUID; ``directory`` is where it lies when it runs.
+    ``pod`` is the pod's name, or its UUID; ``directory`` is where it lies when it runs. The plan is
+    that of the app called ``joining`` alone where the pod runs already.
     Raises BadInput, NotFound or Unsupported naming the app, field and value at fault.
     """
     named = pod != uuid
@@ -99,17 +102,18 @@ def compile_pod(
         hostname = os.uname().nodename
     hosts, forced = _hosts(spec, hostname, peers=networks[0] not in ("host", "none"))
     machine = this_machine()
+    run_directory = paths.pod_run(pod)
     facts = PodFacts(
         name=pod,
         uuid=uuid,
         manifest=spec.manifest,
         directory=directory,
-        run_directory=paths.pod_run(pod),
+        run_directory=run_directory,
         hostname=hostname,
         namespace=namespace,
         hosts=hosts,
         hosts_forced=forced,
-        resolv_conf=_resolv_conf(spec),
+        resolv_conf=_resolv_conf(spec) or (_told_by_networks(run_directory) if joining else None),
         machine=machine,
         on_app_failure=spec.options.on_app_failure,
         description=spec.options.description,
@@ -117,7 +121,7 @@ def compile_pod(
         systemd=spec.options.systemd,
         register=spec.options.register,
         metadata=spec.options.metadata,
-        volumes=_volume_facts(spec, paths, paths.pod_run(pod)),
+        volumes=_volume_facts(spec, paths, run_directory),
         devices=_devices(spec),
         ipc=spec.options.ipc,
         strict=spec.options.strict,
@@ -125,8 +129,10 @@ def compile_pod(
         flavor=flavor,
         pid=spec.options.pid,
         users=_users(spec, pod, paths, dry=dry),
+        mutable=spec.options.mutable,
     )
-    apps = [_app_facts(spec, runtime, paths, machine) for runtime in spec.manifest.apps]
+    chosen = [each for each in spec.manifest.apps if joining in (None, each.name)]
+    apps = [_app_facts(spec, runtime, paths, machine) for runtime in chosen]
     apps = [_with_placeholders(spec, app, directory) for app in apps]
     asking = [spec.manifest.isolators, *(app.app.isolators for app in apps)]
     facts = replace(facts, machine=with_shaping(machine, asking))
@@ -134,7 +140,9 @@ def compile_pod(
         apps = [replace(app, input=input) for app in apps]
     if named:
         files["name"] = f"{pod}\n"
-    planned = plan(facts, apps)
+    planned = plan(facts, apps, whole=joining is None)
+    if joining is not None:
+        planned = joined(planned)
     if planned["unapplied"]:
         files["unapplied"] = "".join(f"{line}\n" for line in planned["unapplied"])
     return {
@@ -371,6 +379,15 @@ def _resolv_conf(spec: PodSpec) -> str | None:
         domain=options.dns_domain,
     )
     return text or None
+
+
+def _told_by_networks(run_directory: str) -> str | None:
+    """What the networks of a pod that runs said of DNS, if they did (``pods.networks``)."""
+    try:
+        with open(f"{run_directory}/resolv.conf") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
 
 
 def _hosts(spec: PodSpec, hostname: str, *, peers: bool) -> tuple[str, bool]:

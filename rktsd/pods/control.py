@@ -127,7 +127,11 @@ def _apps(bus: Bus, place: Place, apps: Sequence[str] | None) -> list[str]:
     if apps is not None:
         return [processes.choose_app(place, name) for name in apps]
     live = query.Live(frozenset({place.uuid}), _live_units(bus, place))
-    return [each.name for each in query.status(place, live).apps if each.state != "exited"]
+    return [
+        each.name
+        for each in query.status(place, live).apps
+        if app_unit(place.pod, each.name) in live.units
+    ]
 
 
 def _live_units(bus: Bus, place: Place) -> frozenset[str]:

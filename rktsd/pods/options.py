@@ -99,7 +99,8 @@ class PodOptions:
     ``volumes`` those of the manifest that are more than it can say; ``follow_links`` lets sources
     of volumes have symbolic links in them; ``strict`` refuses what this machine cannot do instead
     of leaving it out; ``stage1`` is one of FLAVORS. None of ``networks`` and ``stage1`` leaves it
-    to the flavor, and that to the machine. ``metadata`` registers it with the metadata service."""
+    to the flavor, and that to the machine. ``metadata`` registers it with the metadata service.
+    ``mutable``: apps can be added to the pod and removed from it while it lives."""
 
     networks: tuple[str, ...] | None = None
     hostname: str | None = None
@@ -125,6 +126,7 @@ class PodOptions:
     private_users: bool = False
     metadata: bool = False
     pid: str = "private"
+    mutable: bool = False
 
     def to_json(self) -> dict[str, object]:
         """A JSON object of what is set, for ``from_json``."""
@@ -154,6 +156,7 @@ class PodOptions:
                 "stage1": self.stage1,
                 "private-users": self.private_users or None,
                 "metadata": self.metadata or None,
+                "mutable": self.mutable or None,
             }
         )
 
@@ -234,6 +237,7 @@ def pod_options_at(
         stage1=_optional(place.get("stage1"), lambda each: each.one_of(*FLAVORS)),
         private_users=place.get("private-users").boolean(),
         metadata=place.get("metadata").boolean(),
+        mutable=place.get("mutable").boolean(),
     )
 
 

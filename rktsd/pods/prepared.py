@@ -12,6 +12,7 @@ from rktsd.paths import Paths
 from rktsd.pods import directories, interactive, kept, runs
 from rktsd.pods import spec as specs
 from rktsd.pods.compile import Compiled, compile_pod
+from rktsd.pods.moments import forget_starts
 from rktsd.pods.query import Place
 from rktsd.pods.spec import PodSpec
 
@@ -102,3 +103,4 @@ def _forget_last_end(directory: str) -> None:
             os.unlink(f"{directory}/{name}")
     for app in os.listdir(f"{directory}/status"):
         os.unlink(f"{directory}/status/{app}")
+    forget_starts(directory)

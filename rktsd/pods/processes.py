@@ -16,6 +16,8 @@ def choose_app(place: Place, name: str | None) -> str:
     Raises UsageError, in rkt's words, and NotFound.
     """
     apps = [each.name for each in query.status(place, query.Live()).apps]
+    if not apps:
+        raise NotFound(f"pod {place.pod} has no app")
     if name is None:
         if len(apps) != 1:
             raise UsageError(

@@ -17,6 +17,7 @@ from rktsd.pods import directories
 from rktsd.pods.directories import EMBRYO, EXITED_GARBAGE, GARBAGE, PREPARE, PREPARED, RUN
 from rktsd.pods.endings import code_of, read_word, recorded
 from rktsd.pods.locate import find_pod_file
+from rktsd.pods.moments import APPS, modified, moments
 from rktsd.systemd.names import app_unit, pod_unit
 
 TYPE_CHECKING = False
@@ -122,7 +123,7 @@ def find(paths: Paths, pod: str) -> Place:
     runs = [place for place in places(paths) if place.name == pod]
     if runs:
         current = current_run(paths, pod)
-        runs.sort(key=lambda place: (place.uuid == current, _modified(f"{place.directory}/pod")))
+        runs.sort(key=lambda place: (place.uuid == current, modified(f"{place.directory}/pod")))
         return runs[-1]
     try:
         uuid = directories.match(paths, pod.lower())
@@ -215,7 +216,7 @@ def status(place: Place, live: Live) -> PodStatus:
         # Most files are there for few pods: one look is less than trying to open each.
         there = os.listdir(directory)
         created = os.stat(f"{directory}/pod").st_mtime_ns
-        started = _modified(f"{directory}/started") or None
+        started = modified(f"{directory}/started") or None
         pod_state = state(place, live)
         return PodStatus(
             place=place,
@@ -232,11 +233,12 @@ def status(place: Place, live: Live) -> PodStatus:
                     started=started,
                     pod_state=pod_state,
                     has_health="health" in there,
+                    has_moments=APPS in there,
                 )
                 for app in manifest["apps"] or ()
             ),
             manifest=manifest,
-            unapplied=_lines(f"{directory}/unapplied") if "unapplied" in there else (),
+            unapplied=unapplied(directory) if "unapplied" in there else (),
             users=(int(read_word(f"{directory}/users") or 0) if "users" in there else 0) or None,
             metadata=read_word(f"{directory}/metadata") if pod_state == RUNNING else None,
             volumes=_volumes(place, manifest) if "options" in there else {},
@@ -256,16 +258,24 @@ def _app(
     started: int | None,
     pod_state: str,
     has_health: bool,
+    has_moments: bool,
 ) -> AppStatus:
     name, image, directory = app["name"], app["image"], place.directory
-    finished = _modified(f"{directory}/status/{name}") or None
-    if pod_state == RUNNING and app_unit(place.pod, name) in live.units:
+    finished = modified(f"{directory}/status/{name}") or None
+    # Of an app that was added to the pod while that runs: it was not started with it.
+    added, begun = moments(directory, name) if has_moments else (0, 0)
+    is_live = pod_state == RUNNING and app_unit(place.pod, name) in live.units
+    if is_live:
         # What may be recorded is how it ended before systemd restarted it.
         finished = None
+    waits = added > (started or 0) and not begun
+    started = begun or (None if waits and not is_live else started)
     end = None if finished is None else recorded(directory, name)
     health = (read_word(f"{directory}/health/{name}") if has_health else None) or ""
     if finished is not None:
         app_state = "exited"
+    elif waits and not is_live:
+        app_state = "created"
     elif pod_state == RUNNING:
         app_state = "running" if started else "created"
     else:
@@ -275,7 +285,7 @@ def _app(
         state=app_state,
         image_id=image["id"],
         image_name=_image_name(image),
-        created=created,
+        created=added or created,
         # The pod counts as started when its last app is, by when this one may have ended.
         started=min(started or finished, finished) if finished else started,
         finished=finished,
@@ -340,16 +350,10 @@ def _read_json(path: str) -> dict[str, Any]:
     return value
 
 
-def _lines(path: str) -> tuple[str, ...]:
+def unapplied(directory: str) -> tuple[str, ...]:
+    """What this machine cannot do of what a pod asks for, a line each."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(f"{directory}/unapplied", encoding="utf-8", errors="replace") as file:
             return tuple(file.read(1 << 16).splitlines())
     except OSError:
         return ()
-
-
-def _modified(path: str) -> int:
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0

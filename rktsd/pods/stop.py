@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 
 from rktsd.errors import SystemdError, UsageError
 from rktsd.paths import Paths
@@ -32,7 +33,7 @@ def stop(
     """
     unit = pod_unit(place.pod)
     with Bus() as bus:
-        _let_go_on(bus, place.pod)
+        let_go_on(bus, [pod_slice(place.pod), *bus.active_states([app_unit(place.pod, "*")])])
         try:
             if force:
                 kill(bus, paths, place.pod)
@@ -85,9 +86,9 @@ def _running(bus: Bus, place: Place) -> list[str]:
     return [each[1] for each in found if each is not None and each[1] is not None]
 
 
-def _let_go_on(bus: Bus, pod: str) -> None:
+def let_go_on(bus: Bus, units: Iterable[str]) -> None:
     """What is frozen cannot end (rkt pause)."""
-    for unit in (pod_slice(pod), *bus.active_states([app_unit(pod, "*")])):
+    for unit in units:
         with contextlib.suppress(SystemdError):
             # Anybody may look; only who may thaw is to.
             if bus.property(unit, "Unit", "FreezerState", "s") != b"running":

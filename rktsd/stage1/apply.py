@@ -6,6 +6,7 @@ does the pod's directory: a run that a crash of the machine ended is over.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -46,7 +47,7 @@ def write_bundles(plan: PodPlan) -> None:
         for path, digits in plan["programs"]:
             write_atomic(path, bytes.fromhex(digits), mode=0o755, durable=False)
         # The environment of an app may hold secrets.
-        os.mkdir(f"{plan['run_directory']}/apps", 0o700)
+        os.makedirs(f"{plan['run_directory']}/apps", 0o700, exist_ok=True)
         for bundle in plan["bundles"]:
             directory = bundle["directory"]
             # nspawn wants a root directory of the bundle's own that holds usr/, and locks it.
@@ -65,13 +66,30 @@ def write_unit_list(plan: PodPlan) -> None:
     write_atomic(f"{plan['run_directory']}/units", " ".join(units) + "\n", durable=False)
 
 
+def extend_unit_list(plan: PodPlan) -> None:
+    """Add the units of an app that joins a pod. Before they exist."""
+    path = f"{plan['run_directory']}/units"
+    try:
+        with open(path) as file:
+            known = file.read().split()
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    new = [unit["name"] for unit in (plan["barrier"], *plan["units"]) if unit["name"] not in known]
+    write_atomic(path, " ".join([*new, *known]) + "\n", durable=False)
+
+
 def launch(plan: PodPlan, bus: Bus) -> None:
     """Start all units, and return when every app is started.
 
     Raises SystemdError when systemd refuses a unit, or when an app could not be started; what did
     start is then the reaper's to stop.
     """
-    result = bus.wait(_queue(plan, bus))
+    await_start(plan, bus, queue(plan, bus))
+
+
+def await_start(plan: PodPlan, bus: Bus, job: bytes) -> None:
+    """Return when what ``queue`` began is done. Raises SystemdError with the reason if it fails."""
+    result = bus.wait(job)
     if result != "done":
         socket = plan["metadata"]
         if socket is not None and bus.active_states([socket]).get(socket) != "active":
@@ -82,7 +100,12 @@ def launch(plan: PodPlan, bus: Bus) -> None:
         raise SystemdError(f"pod {plan['pod']}: {_reason(plan)}")
 
 
-def _queue(plan: PodPlan, bus: Bus) -> bytes:
+def queue(plan: PodPlan, bus: Bus, *, joining: bool = False, same: bool = False) -> bytes:
+    """Hand all units to systemd, and have the barrier started. Returns the job.
+
+    Raises SystemdError. With ``joining`` the pod is there already, and others may ask for its end;
+    with ``same`` a unit that is loaded still is the one that is meant.
+    """
     barrier = plan["barrier"]
     main = (barrier["name"], barrier["properties"])
     auxiliaries = [(unit["name"], unit["properties"]) for unit in plan["units"]]
@@ -93,9 +116,14 @@ def _queue(plan: PodPlan, bus: Bus) -> bytes:
         except UnitExists:
             # systemd collects ended units when it comes to it, a little after their last job, but
             # not while the question whether the last run is over waits for this start.
+            if same:
+                # Other apps that name it in a dependency keep it, until they end themselves.
+                with contextlib.suppress(SystemdError):
+                    return bus.start(barrier["name"])
             if time.monotonic() > deadline:
                 raise
-            bus.stop(ended_unit(plan["pod"]))
+            if not joining:
+                bus.stop(ended_unit(plan["pod"]))
             time.sleep(0.01)
         except SystemdError as error:
             raise SystemdError(f"pod {plan['pod']}: systemd refuses its units: {error}") from error
@@ -122,7 +150,7 @@ def _told(plan: PodPlan) -> str | None:
             told = " ".join(how) if how else "before its program was executed"
             return f"app {app} did not start: {result} ({told})"
         ended += 1
-    return "its apps ended before it was up" if ended == len(plan["apps"]) else None
+    return "its apps ended before it was up" if 0 < ended == len(plan["apps"]) else None
 
 
 def _silence(plan: PodPlan) -> str:
@@ -135,7 +163,7 @@ def _silence(plan: PodPlan) -> str:
     units = " ".join(f"-u {unit}" for unit in listed)
     if sockets:
         units = f"{units} (is another program at a port of a socket?)"
-    which = f"app {silent[0]}" if len(silent) == 1 else f"one of {', '.join(silent)}"
+    which = f"app {silent[0]}" if len(silent) == 1 else f"one of {', '.join(silent) or 'its units'}"
     return f"{which} did not start, and left no word why: see journalctl {units}"
 
 
@@ -200,10 +228,15 @@ def _check_source(source: str, namespace: int, *, recursive: bool, where: str) -
 def _mount_memory(plan: PodPlan) -> None:
     from rktsd.host.mounts import mount_tmpfs
 
+    place = f"{plan['run_directory']}/mounts"
+    known: list[str] = []
+    with contextlib.suppress(FileNotFoundError), open(place) as file:
+        known = file.read().split()
+    # An app that joins the pod finds those of the others.
+    new = [(path, options) for path, options in plan["mounts"] if path not in known]
     # Known to the reaper before they exist.
-    mounts = " ".join(path for path, _ in plan["mounts"])
-    write_atomic(f"{plan['run_directory']}/mounts", f"{mounts}\n", durable=False)
-    for path, options in plan["mounts"]:
+    write_atomic(place, " ".join([*known, *(path for path, _ in new)]) + "\n", durable=False)
+    for path, options in new:
         os.makedirs(path, 0o700)
         mount_tmpfs(path, options)
 

@@ -4,7 +4,8 @@ The arrangement: one transient service per app in the pod's slice, and a barrier
 them all, whose start job tells when the pod is up. Nothing of it depends on rkt@POD: a dependency
 would give the apps of the old run a job when the pod is restarted. Instead the slice, which systemd
 stops once when its last app is gone, asks for rkt-ended@POD (OnSuccess=). An app does so as well
-when it fails and that is to stop the others.
+when it fails and that is to stop the others. What is planned of a pod whose apps come and go is in
+``joining``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rktsd import paths
 from rktsd.appc import isolators, limits
 from rktsd.config.flavors import FLY
 from rktsd.errors import BadInput, Unsupported
-from rktsd.stage1 import bundle, fly, health, processes, resources, sysctl, users
+from rktsd.stage1 import bundle, fly, health, joining, processes, resources, sysctl, users
 from rktsd.stage1.flavors import app_bundle
 from rktsd.stage1.handlers import commands, handler_bundles
 from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
@@ -50,17 +51,19 @@ _DEVICES = (("/dev/net/tun", "rwm"), ("char-pts", "rw"))
 MANUAL = "man:rkt@.service(8)"
 
 
-def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
-    """The units, bundles, directories and files of a pod.
+def plan(pod: PodFacts, apps: Sequence[AppFacts], *, whole: bool = True) -> PodPlan:
+    """The units, bundles, directories and files of a pod; with ``whole`` off ``apps`` are some of
+    its apps only.
 
     Raises BadInput or Unsupported, naming the app and the field, for what cannot be planned.
     """
-    if not apps:
+    if not apps and not pod.mutable:
         raise BadInput(f"pod {pod.name}: pod must contain at least one application")
-    check_order(
-        {facts.runtime.name: {*facts.after, *facts.requires} for facts in apps},
-        {facts.runtime.name: f"app {facts.runtime.name}" for facts in apps},
-    )
+    if whole:
+        check_order(
+            {facts.runtime.name: {*facts.after, *facts.requires} for facts in apps},
+            {facts.runtime.name: f"app {facts.runtime.name}" for facts in apps},
+        )
     activated = frozenset(facts.runtime.name for facts in apps if facts.listeners)
     started = _units(pod, (facts.runtime.name for facts in apps), activated)
     if pod.users is not None:
@@ -71,12 +74,13 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts]) -> PodPlan:
     told: list[str] = []
     links: list[tuple[str, str]] = []
     kernel = _sysctl(pod, apps)
+    joining.check(pod, kernel)
     pod = replace(pod, ipc_settings=sysctl.of_ipc(kernel))
     bandwidth, missing = _bandwidth(pod, apps)
     missing = [*_unapplied(pod, apps), *missing]
     if pod.strict and missing:
         raise Unsupported(f"pod {pod.name}: {missing[0]}")
-    units = [_slice(pod), *processes.holder(pod)]
+    units = [_slice(pod), *processes.holder(pod), *joining.pin(pod)]
     bundles: list[BundlePlan] = []
     fills: dict[str, FillPlan] = {}
     memory: dict[str, str] = {}
@@ -206,7 +210,7 @@ def _bandwidth(pod: PodFacts, apps: Sequence[AppFacts]) -> tuple[int | None, lis
     rate = limits.network_bandwidth(pod.manifest.isolators)
     asking = [facts for facts in apps if limits.network_bandwidth(facts.app.isolators) is not None]
     missing = []
-    if asking and len(apps) == 1:
+    if asking and len(apps) == 1 and not pod.mutable:
         own = limits.network_bandwidth(asking[0].app.isolators)
         rate = own if rate is None or own is None else min(rate, own)
     elif asking:
@@ -277,6 +281,7 @@ def _metadata(pod: PodFacts) -> str | None:
 
 
 def _barrier(pod: PodFacts, app_units: list[str]) -> UnitPlan:
+    app_units = [*app_units, *(unit["name"] for unit in joining.pin(pod))]
     socket = _metadata(pod)
     if socket is not None:
         app_units = [*app_units, socket]
@@ -317,6 +322,7 @@ def _app_unit(
         ),
         ("CollectMode", "s", "inactive-or-failed"),
         *processes.dependencies(pod),
+        *joining.dependencies(pod),
         *readiness(facts).properties(),
         ("KillMode", "s", "mixed"),
         ("Delegate", "b", True),
@@ -391,11 +397,13 @@ def _shared_memory(pod: PodFacts, binds: Sequence[BindMount]) -> list[BindMount]
 
 def _ipc(pod: PodFacts, app: str) -> Iterable[Property]:
     """The apps of a pod share an IPC namespace (rkt); the only one of a pod gets it from nspawn."""
-    first = pod.manifest.apps[0].name
+    first = names.app_unit(pod.name, pod.manifest.apps[0].name)
+    if pod.mutable:
+        first = names.pin_unit(pod.name)
     if pod.ipc != "parent" and (pod.shared_memory or pod.ipc_settings):
         yield "PrivateIPC", "b", True
-        if app != first:
-            yield "JoinsNamespaceOf", "as", [names.app_unit(pod.name, first)]
+        if first != names.app_unit(pod.name, app):
+            yield "JoinsNamespaceOf", "as", [first]
 
 
 def _device_volumes(pod: PodFacts, binds: Sequence[BindMount]) -> Iterable[tuple[str, str]]:

@@ -166,7 +166,7 @@ class PodFacts:
     ``volumes`` are those that are of more than an appc kind; ``devices`` are the sources of host
     volumes that are device nodes, with what systemd calls them; ``users`` is the first of the
     range of users that the apps have instead of the host's. ``metadata``: the metadata service
-    is to know the pod.
+    is to know the pod. ``mutable``: its apps come and go while it lives.
     """
 
     name: str
@@ -195,13 +195,15 @@ class PodFacts:
     flavor: str = NSPAWN
     pid: str = "private"
     users: int | None = None
+    mutable: bool = False
 
     @property
     def shared_memory(self) -> str | None:
         """What is /dev/shm in every app; None where each has its own, as the only one of a pod."""
         if self.ipc == "parent":
             return "/dev/shm"
-        if self.flavor == NSPAWN and len(self.manifest.apps) == 1 and self.shm_size is None:
+        alone = len(self.manifest.apps) == 1 and not self.mutable
+        if self.flavor == NSPAWN and alone and self.shm_size is None:
             return None
         return f"{self.run_directory}/memory/.shm"
 

@@ -75,6 +75,11 @@ def holder_unit(pod: str) -> str:
     return f"rkt-{pod.replace('@', ':')}._pids.service"
 
 
+def pin_unit(pod: str) -> str:
+    """The unit that holds a pod whose apps come and go. No app is called ``_pin``."""
+    return f"rkt-{pod.replace('@', ':')}._pin.service"
+
+
 def ended_unit(pod: str) -> str:
     """The unit that looks, when an app has ended, whether the pod is over."""
     return f"rkt-ended@{pod}.service"

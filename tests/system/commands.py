@@ -7,6 +7,7 @@ import re
 import subprocess
 
 from tests.box import Box
+from tests.waiting import eventually
 
 IMAGE = "example.com/busybox"
 OUTPUT = "/tmp/run.out"
@@ -51,3 +52,21 @@ def states(box: Box) -> dict[str, str]:
 def lines(text: str) -> dict[str, str]:
     """KEY=VALUE lines."""
     return dict(line.split("=", 1) for line in text.splitlines())
+
+
+def said(box: Box, uuid: str) -> list[str]:
+    """The lines that the apps of a run have printed."""
+    box.run(["journalctl", "--sync"], check=True)
+    match = [f"RKT_POD_UUID={uuid}", "_TRANSPORT=stdout"]
+    return box.run(["journalctl", "--output=cat", *match]).stdout.splitlines()
+
+
+def ready(box: Box, uuid: str, times: int) -> None:
+    """Wait until apps of a run have said so: before its trap one is deaf to SIGTERM."""
+    eventually(lambda: said(box, uuid).count("ready") >= times, f"{uuid} is ready {times} times")
+
+
+def drop(box: Box, pod: str) -> None:
+    """Stop a pod by force and remove it."""
+    rkt(box, "stop", "--force", pod)
+    good(box, "rm", pod)

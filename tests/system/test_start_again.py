@@ -7,10 +7,9 @@ import json
 import pytest
 
 from tests.box import Box
-from tests.system.commands import IMAGE, UUID, good, lines, prepare, rkt, states
+from tests.system.commands import IMAGE, UUID, drop, good, lines, prepare, ready, rkt, said, states
 from tests.system.conftest import MakePod
 from tests.system.pods import NO_NETWORK, SERVE, app
-from tests.waiting import eventually
 
 USING = f"image: using image from local store for image name {IMAGE}\n"
 COUNT = f"echo x >>/count; wc -l </count; {SERVE}"
@@ -24,21 +23,6 @@ def serve(box: Box, *flags: str, script: str = SERVE) -> str:
     assert UUID.fullmatch(uuid)
     ready(box, uuid, 1)
     return uuid
-
-
-def said(box: Box, uuid: str) -> list[str]:
-    box.run(["journalctl", "--sync"], check=True)
-    match = [f"RKT_POD_UUID={uuid}", "_TRANSPORT=stdout"]
-    return box.run(["journalctl", "--output=cat", *match]).stdout.splitlines()
-
-
-def ready(box: Box, uuid: str, times: int) -> None:
-    eventually(lambda: said(box, uuid).count("ready") >= times, f"{uuid} is ready {times} times")
-
-
-def drop(box: Box, pod: str) -> None:
-    rkt(box, "stop", "--force", pod)
-    good(box, "rm", pod)
 
 
 def test_a_detached_pod_goes_on(cli: Box) -> None:

@@ -30,6 +30,7 @@ PURE = (
     "stage1/mounts.py",
     "stage1/syscalls.py",
     "stage1/health.py",
+    "stage1/joining.py",
     "stage1/order.py",
     "stage1/readiness.py",
     "stage1/settings.py",

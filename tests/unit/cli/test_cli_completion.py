@@ -26,6 +26,8 @@ def paths(tmp_path: Path) -> Paths:
 OFFERS = {
     "sta": ["start", "stats", "status"],
     "image in": ["inspect"],
+    "app st": ["start", "status", "stop"],
+    "app add --store": ["--store-only"],
     "image verify --fe": ["--fetch"],
     "image tree --format=": ["--format=dot", "--format=tree"],
     "help imp": [],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rktsd.appc.types import Isolator, Mount, PublishedPort, Volume
+from rktsd.appc.types import Isolator, Mount, Port, PublishedPort, Volume
 from rktsd.cli import values
 from rktsd.cli.arguments import span
 from rktsd.cli.parse import Values
@@ -218,3 +218,69 @@ def test_span(text: str, seconds: float) -> None:
 def test_span_refused(text: str) -> None:
     with pytest.raises(RktError, match="not a time like 30m or 1h30m"):
         span(text, "wait")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("web:tcp:80::8080", PublishedPort("web", 8080, None, Port("web", "tcp", 80))),
+        (
+            "dns:udp:53:127.0.0.1:5353",
+            PublishedPort("dns", 5353, "127.0.0.1", Port("dns", "udp", 53)),
+        ),
+        ("web:tcp:80:[::1]:8080", PublishedPort("web", 8080, "::1", Port("web", "tcp", 80))),
+    ],
+)
+def test_port_of_a_sandbox(text: str, expected: PublishedPort) -> None:
+    assert values.forwarded_port(text) == expected
+
+
+@pytest.mark.parametrize("text", ["web", "web:8080", "web:tcp:80:8080", "web:tcp:x::80", ""])
+def test_port_of_a_sandbox_in_another_form(text: str) -> None:
+    with pytest.raises(RktError) as caught:
+        values.forwarded_port(text)
+    assert str(caught.value) == (
+        f'--port: "{text}" is not of the form NAME:PROTOCOL:PORT:[HOSTIP]:HOSTPORT'
+    )
+
+
+def test_port_of_a_sandbox_that_is_none() -> None:
+    with pytest.raises(RktError, match=r'^--port web:sctp:1::2: "sctp" is not one of tcp, udp$'):
+        values.forwarded_port("web:sctp:1::2")
+    with pytest.raises(RktError, match=r"^--port web:tcp:0::2: 0 is not a port"):
+        values.forwarded_port("web:tcp:0::2")
+
+
+def test_volume_of_an_app_that_is_added() -> None:
+    text = "name=data,kind=host,source=/srv,target=/data,readOnly=true"
+    volume = Volume("data", "host", source="/srv", read_only=True)
+    assert values.mounted_volume(text) == Mount("data", "/data", app_volume=volume)
+    text = "name=data,kind=empty,target=/data,mode=0700"
+    assert values.mounted_volume(text).app_volume == Volume("data", "empty", mode=0o700)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name=data,kind=empty", '--mnt-volume: "name=data,kind=empty" has no name or no target'),
+        ("data", '--mnt-volume: "data" is not of the form KEY=VALUE'),
+        ("name=data,target=/data", "--mnt-volume data: kind: missing"),
+        (
+            "name=data,kind=tmpfs,target=/data",
+            "--mnt-volume data: kind tmpfs is for volumes of the pod"
+            " (give it to rkt app sandbox with --volume)",
+        ),
+        (
+            "name=data,kind=empty,target=data",
+            '--mnt-volume: path: "data" is not an absolute path',
+        ),
+        (
+            "name=data,kind=empty,target=/data,what=1",
+            '--mnt-volume data: unknown parameter "what"',
+        ),
+    ],
+)
+def test_volume_of_an_app_that_is_refused(text: str, message: str) -> None:
+    with pytest.raises(RktError) as caught:
+        values.mounted_volume(text)
+    assert str(caught.value) == message

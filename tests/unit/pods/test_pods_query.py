@@ -12,6 +12,7 @@ from rktsd.errors import BadInput, NotFound
 from rktsd.host.files import locked
 from rktsd.paths import Paths
 from rktsd.pods import directories, endings, query
+from rktsd.pods.moments import forget_starts
 from tests.unit.pods.disk import UUIDS, make_pod
 
 A, B, C = UUIDS[:3]
@@ -103,6 +104,38 @@ def test_a_pod_that_never_started(paths: Paths) -> None:
         "created",
         None,
     )
+
+
+def test_an_app_that_came_to_a_running_pod_has_times_of_its_own(paths: Paths) -> None:
+    place = make_pod(paths, A, "run", started=True)
+    runs = query.Live(frozenset({A}))
+    os.utime(f"{place.directory}/started", ns=(2000, 2000))
+    own = Path(place.directory, "apps/one")
+    own.mkdir(parents=True)
+
+    def write(name: str, moment: int) -> None:
+        (own / name).touch()
+        os.utime(own / name, ns=(moment, moment))
+
+    def seen(live: query.Live = runs) -> tuple[str, int, int | None, int | None]:
+        (app,) = query.status(place, live).apps
+        return app.state, app.created, app.started, app.finished
+
+    write("added", 3000)
+    assert seen() == ("created", 3000, None, None)
+    assert seen(query.Live()) == ("created", 3000, None, None)
+    write("started", 4000)
+    assert seen() == ("running", 3000, 4000, None)
+    Path(place.directory, "status/one").write_text("success exited 0\n")
+    os.utime(f"{place.directory}/status/one", ns=(5000, 5000))
+    assert seen() == ("exited", 3000, 4000, 5000)
+    unit = f"rkt-{A}.one.service"
+    assert seen(query.Live(frozenset({A}), frozenset({unit}))) == ("running", 3000, 4000, None)
+    # A new run of the pod starts all of its apps.
+    forget_starts(place.directory)
+    os.unlink(f"{place.directory}/status/one")
+    os.utime(f"{place.directory}/started", ns=(6000, 6000))
+    assert seen() == ("running", 3000, 6000, None)
 
 
 def test_image_names(paths: Paths) -> None:

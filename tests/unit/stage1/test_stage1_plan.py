@@ -27,6 +27,7 @@ from rktsd.appc.types import (
     Volume,
 )
 from rktsd.errors import BadInput, RktError, Unsupported
+from rktsd.stage1.joining import joined
 from rktsd.stage1.plan import plan
 from rktsd.stage1.show import render
 from rktsd.stage1.types import (
@@ -46,6 +47,7 @@ GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 UUID = "6a1b2c3d-0000-4000-8000-00000000abcd"
 LAYER = "/var/lib/rkt/cas/layers/sha512-"
 
+CHECKED = Health(("/bin/check", "it's well"), 30.0, 5.0, 3, 60.0, "stop")
 APP = App(exec=("/usr/sbin/nginx", "-g", "daemon off;"), user="0", group="0")
 
 
@@ -91,6 +93,16 @@ def _two_apps() -> PodPlan:
     other = App(exec=("/usr/sbin/php-fpm",), user="www-data", group="www-data")
     apps = [_facts(), _facts("php", other, uid=33, gid=33)]
     return plan(_pod(apps), apps)
+
+
+def _sandbox() -> PodPlan:
+    return plan(_pod([], mutable=True, on_app_failure="continue"), [])
+
+
+def _app_that_joins() -> PodPlan:
+    apps = [_facts(), _facts("php"), _facts("cron", health=CHECKED)]
+    pod = _pod(apps, mutable=True, on_app_failure="continue")
+    return joined(plan(pod, apps[2:], whole=False))
 
 
 def _ipc_of_the_host() -> PodPlan:
@@ -351,8 +363,7 @@ def _sockets() -> PodPlan:
 
 
 def _health() -> PodPlan:
-    health = Health(("/bin/check", "it's well"), 30.0, 5.0, 3, 60.0, "stop")
-    apps = [_facts(health=health), _facts("other")]
+    apps = [_facts(health=CHECKED), _facts("other")]
     return plan(_pod(apps), apps)
 
 
@@ -504,6 +515,8 @@ CASES = {
     "private-users": _private_users,
     "plain": _plain,
     "two-apps": _two_apps,
+    "sandbox": _sandbox,
+    "app-that-joins": _app_that_joins,
     "ipc-of-the-host": _ipc_of_the_host,
     "metadata": _metadata,
     "metadata-on-the-host": _metadata_on_the_host,
@@ -656,6 +669,37 @@ def test_a_slice_takes_no_settings_of_services() -> None:
     apps = [_facts()]
     with pytest.raises(BadInput, match="not a setting of a slice"):
         plan(_pod(apps, systemd={"Restart": "always"}), apps)
+
+
+def test_only_a_pod_whose_apps_come_and_go_may_have_none() -> None:
+    with pytest.raises(BadInput, match=r"^pod web: pod must contain at least one application$"):
+        plan(_pod([]), [])
+
+
+def test_an_app_brings_no_settings_of_the_pod_to_one_whose_apps_come_and_go() -> None:
+    setting = _isolator("os/unix/sysctl", {"net.ipv4.ip_forward": "1"})
+    apps = [_facts(app=replace(APP, isolators=(setting,)))]
+    with pytest.raises(Unsupported) as caught:
+        plan(_pod(apps, mutable=True), apps)
+    assert str(caught.value) == (
+        "pod web: os/unix/sysctl: net.ipv4.ip_forward: not for a pod whose apps come and go"
+    )
+    limit = _isolator("resource/network-bandwidth", {"default": True, "limit": "10M"})
+    apps = [_facts(app=replace(APP, isolators=(limit,)))]
+    assert plan(_pod(apps), apps)["bandwidth"] == 10**7
+    planned = plan(_pod(apps, mutable=True), apps)
+    assert planned["bandwidth"] is None
+    assert planned["unapplied"] == [
+        "app nginx: resource/network-bandwidth: the apps of a pod share its interfaces; give it to"
+        " the pod"
+    ]
+
+
+def test_a_socket_is_what_is_started_of_an_app_that_has_one() -> None:
+    apps = [_facts(listeners=(Listener("http", "Stream", "80", inside=True),))]
+    found = joined(plan(_pod(apps, mutable=True), apps, whole=False))
+    assert found["barrier"]["name"] == "rkt-web.nginx.socket"
+    assert [unit["name"] for unit in found["units"]] == ["rkt-web.nginx.service"]
 
 
 def test_strict_refuses_what_stays_unapplied() -> None:
