@@ -68,7 +68,8 @@ def run(context: Context, parsed: Parsed) -> int:
     name = values.last("name") or ""
     if name:
         names.check_pod_name(name, "--name")
-    made = Made(name, render(document(manifest, options)), remarks)
+    secret = any(os.stat(path).st_mode & 0o004 == 0 for path in values.get("set-env-file", []))
+    made = Made(name, render(document(manifest, options)), remarks, secret)
     return _hand_out(context, parsed, [made])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 
 from rktsd.appc.cursor import Cursor
@@ -16,10 +17,15 @@ from rktsd.generate.draft import (
     put_capabilities,
     put_command,
     put_health,
+    put_variables,
     tell,
 )
 from rktsd.generate.keys import Handler, To, each_word, is_on, number, parsed, quantity, text, truth
 from rktsd.generate.unitfile import Given
+
+# What of a command line systemd replaces (systemd.service(5)).
+_EXPANDED = re.compile(r"\$\{|(?:^|\s)\$\w")
+_OF_HOST = "no value: Podman takes that of the host"
 
 
 def _user(to: To, key: str) -> None:
@@ -42,12 +48,14 @@ def _groups(to: To, key: str) -> None:
 
 
 def _environment(to: To, key: str) -> None:
+    found = []
     for word, at in each_word(to, key):
         name, equals, value = word.partition("=")
         if equals:
-            member(to.draft, to.app, "environment", name, value, at)
+            found.append((name, value, at))
         else:
-            tell(to.draft, at._replace(value=word), "no value: Podman takes that of the host")
+            tell(to.draft, at._replace(value=word), _OF_HOST)
+    put_variables(to.draft, to.app, found)
 
 
 def _annotations(to: To, key: str) -> None:
@@ -73,6 +81,9 @@ def _command(to: To, key: str) -> None:
             except (ValueError, RecursionError):
                 tell(to.draft, entry.at, "not a list in JSON")
     arguments = [word for word, _ in each_word(to, "Exec")]
+    for given in to.given("Exec"):
+        if _EXPANDED.search(str(given.at.value).replace("$$", "")):
+            doubt(to.draft, given.at, "systemd would put its environment for what begins with a $")
     at = (to.last("Exec") or entry or Given("", Cursor("", "", None))).at
     put_command(to.draft, to.app, program, arguments, at)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from rktsd.appc import names
 from rktsd.appc.cursor import Cursor, shown
 from rktsd.appc.isolators import CAPABILITIES, DEFAULT_CAPABILITIES, capability_set
-from rktsd.appc.types import Isolator
+from rktsd.appc.types import ImageManifest, Isolator
 from rktsd.config.flavors import NSPAWN
 from rktsd.errors import BadInput, RktError, Unsupported
 from rktsd.generate.images import stored_manifest
@@ -126,6 +126,32 @@ def member(draft: Draft, app: str | None, key: str, name: str, value: object, at
     return put(draft, app, key, {**old, name: value}, at)
 
 
+def put_variables(draft: Draft, app: str, variables: Sequence[tuple[str, object, Cursor]]) -> None:
+    """Add (name, value, place) to the environment of an app; those that are refused are told.
+
+    All are tried at once, for there may be hundreds.
+    """
+    if not variables:
+        return
+    table = draft.apps[app]
+    before = table.get("environment")
+    old = before if isinstance(before, dict) else {}
+    table["environment"] = old | {name: value for name, value, _ in variables}
+    why = fault(draft)
+    if why is None:
+        return
+    if before is None:
+        del table["environment"]
+    else:
+        table["environment"] = before
+    if len(variables) == 1:
+        tell(draft, variables[0][2], why)
+        return
+    half = len(variables) // 2
+    put_variables(draft, app, variables[:half])
+    put_variables(draft, app, variables[half:])
+
+
 def fault(draft: Draft) -> str | None:
     """What is wrong with the draft as far as it is made, None for nothing."""
     path = "a@.toml" if draft.template else "a.toml"
@@ -203,15 +229,22 @@ def put_command(
         return
     stored = stored_manifest(draft.paths, str(draft.apps[app]["image"]))
     if stored is not None:
-        kept = {each.name: each.value for each in stored.annotations}
-        words = json.loads(kept.get("appc.io/docker/entrypoint", "[]"))
-        put(draft, app, "exec", [*words, *args], at)
+        put(draft, app, "exec", [*_entrypoint(stored), *args], at)
         return
     option = args[0].startswith("-")
     if put(draft, app, "args" if option else "exec", list(args), at):
         what = "arguments" if option else "the whole command"
         why = f"taken for {what}, for the image is not stored: after rkt fetch it is no guess"
         doubt(draft, at, why)
+
+
+def _entrypoint(manifest: ImageManifest) -> list[str]:
+    kept = {each.name: each.value for each in manifest.annotations}
+    try:
+        words = json.loads(kept.get("appc.io/docker/entrypoint", "[]"))
+    except (ValueError, RecursionError):
+        return []
+    return [str(word) for word in words] if isinstance(words, list) else []
 
 
 def put_capabilities(

@@ -9,12 +9,19 @@ from rktsd.appc.unread import mark, unread, watched
 from rktsd.errors import BadInput
 from rktsd.generate.documents import read_documents
 from rktsd.generate.draft import Draft, add_app, app_name, append, member, pod_name, put, tell
-from rktsd.generate.kubecontainer import Container, container
+from rktsd.generate.kubecontainer import Container, container, ignore_usual
 from rktsd.generate.kubevolumes import volumes_of
 from rktsd.paths import Paths
 
 _MAKERS = frozenset({"DaemonSet", "Deployment", "Job", "ReplicaSet", "StatefulSet"})
 # What is said of the object and not of what runs.
+_USUAL = {
+    "enableServiceLinks": True,
+    "preemptionPolicy": "PreemptLowerPriority",
+    "priority": 0,
+    "schedulerName": "default-scheduler",
+    "securityContext": {},
+}
 _OF_OBJECTS = ("creationTimestamp", "labels", "name", "namespace", "resourceVersion", "uid")
 _SILENT = ("apiVersion", "kind", "status")
 
@@ -195,9 +202,7 @@ def _shared(draft: Draft, spec: Cursor) -> None:
     host_pid = spec.get("hostPID")
     if host_pid.given and host_pid.boolean():
         tell(draft, host_pid, WHY["hostPID"])
-    links = spec.get("enableServiceLinks")
-    if links.given and links.boolean():
-        tell(draft, links, "there are no services")
+    ignore_usual(spec, _USUAL)
     system = spec.get("os")
     if system.given and system.get("name").value != "linux":
         raise system.get("name").wrong("linux")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import NoneType
 from typing import NamedTuple
 
 from rktsd.appc.cursor import Cursor
@@ -19,6 +20,7 @@ from rktsd.generate.draft import (
     put_capabilities,
     put_command,
     put_health,
+    put_variables,
     tell,
 )
 from rktsd.generate.kubevolumes import Source, mount
@@ -28,6 +30,17 @@ _REFERENCE = re.compile(r"\$(\$|\(([A-Za-z_.-][A-Za-z0-9_.-]*)\))")
 _POLICIES = {"Always": "update", "IfNotPresent": "new", "Never": "never"}
 _MILLI_SHARES = 1024 / 1000
 _GIVEN_LATER = "only known when the pod runs: the metadata service tells some of it"
+
+
+_USUAL = {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}
+
+
+def ignore_usual(place: Cursor, usual: Mapping[str, object]) -> None:
+    """Pass over what an API server adds to every object where nothing is said."""
+    for key, value in usual.items():
+        # What is asked for counts as read.
+        if isinstance(place.value, dict) and dict(place.value).get(key) == value:
+            place.get(key)
 
 
 class Container(NamedTuple):
@@ -66,10 +79,10 @@ def container(draft: Draft, one: Container, *, pod: Cursor, volumes: dict[str, S
     _lifecycle(draft, app, place.get("lifecycle"))
     if place.get("tty").boolean():
         put(draft, app, "output", "tty", place.get("tty"))
+    ignore_usual(place, _USUAL)
     for key, why in (
         ("stdin", "the input of an app is empty; rkt run --interactive has one"),
         ("stdinOnce", "the input of an app is empty; rkt run --interactive has one"),
-        ("terminationMessagePath", "the journal has what an app says"),
     ):
         if place.get(key).given and place.get(key).value is not False:
             tell(draft, place.get(key), why)
@@ -77,26 +90,28 @@ def container(draft: Draft, one: Container, *, pod: Cursor, volumes: dict[str, S
 
 def _environment(draft: Draft, place: Cursor, app: str) -> dict[str, str]:
     known: dict[str, str] = {}
+    found: dict[str, tuple[str, object, Cursor]] = {}
     for each in place.get("envFrom").elements():
         tell(draft, _named(each), "write the variables into environment")
     for each in place.get("env").elements():
         name, value, source = each.get("name").filled(), each.get("value"), each.get("valueFrom")
         if source.given:
             field = source.get("fieldRef").value
-            if isinstance(field, dict) and field.get("fieldPath") == "metadata.name":
-                known[name] = draft.name
-                member(draft, app, "environment", name, draft.name, each)
+            if not isinstance(field, dict) or field.get("fieldPath") != "metadata.name":
+                kind = next((key for key, _ in source.members()), "")
+                late = kind in ("fieldRef", "resourceFieldRef")
+                why = _GIVEN_LATER if late else "write the value, or give it as a credential"
+                tell(draft, _named(source), f"{name}: {why}")
                 continue
-            kind = next((key for key, _ in source.members()), "")
-            late = kind in ("fieldRef", "resourceFieldRef")
-            why = _GIVEN_LATER if late else "write the value, or give it as a credential"
-            tell(draft, _named(source), f"{name}: {why}")
-            continue
-        if (value.given and not isinstance(value.value, (str, int))) or value.value is True:
+            text = draft.name
+        elif isinstance(value.value, (str, int, NoneType)) and not isinstance(value.value, bool):
+            text = _expanded("" if value.value is None else str(value.value), known)
+        else:
             tell(draft, value, "not a string")
             continue
-        known[name] = _expanded(str(value.value) if value.given else "", known)
-        member(draft, app, "environment", name, known[name], each)
+        known[name] = text
+        found[name] = name, text, each
+    put_variables(draft, app, list(found.values()))
     return known
 
 

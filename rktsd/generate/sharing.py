@@ -8,7 +8,17 @@ from functools import partial
 from rktsd.appc.cursor import Cursor
 from rktsd.errors import RktError
 from rktsd.generate import podman
-from rktsd.generate.draft import Draft, app_name, append, doubt, member, put, put_mount, tell
+from rktsd.generate.draft import (
+    Draft,
+    app_name,
+    append,
+    doubt,
+    member,
+    put,
+    put_mount,
+    put_variables,
+    tell,
+)
 from rktsd.generate.keys import Handler, To, parsed, quantity, several, text
 from rktsd.generate.unitfile import read_unit
 from rktsd.host.files import read_limited
@@ -156,12 +166,17 @@ def _files(to: To, key: str) -> None:
             continue
         for line in data.splitlines():
             name, equals, value = line.strip().partition("=")
-            if equals and name[:1] not in ("#", ";"):
-                found[name] = value, given.at
-    for name, (value, at) in found.items():
-        table = to.draft.apps[to.app].get("environment")
-        if not isinstance(table, dict) or name not in table:
-            member(to.draft, to.app, "environment", name, value, at._replace(value=name))
+            if name[:1] in ("", "#", ";"):
+                continue
+            at = given.at._replace(value=name)
+            if equals:
+                found[name] = value, at
+            else:
+                tell(to.draft, at, "no value: Podman takes that of the host")
+    table = to.draft.apps[to.app].get("environment")
+    own = table if isinstance(table, dict) else {}
+    variables = [(name, *rest) for name, rest in found.items() if name not in own]
+    put_variables(to.draft, to.app, variables)
 
 
 def _users(to: To, key: str) -> None:
