@@ -197,6 +197,7 @@ def _order(paths: Paths, pod: str, *, app: str, pid: int, request: Request) -> d
     return {
         "pid": pid,
         "launcher": "" if privileged or process["args"][0] != launcher.PATH else launcher.PATH,
+        "program": "" if privileged else _program(config),
         "label": "" if privileged else process.get("selinuxLabel", ""),
         "arguments": list(request.arguments),
         "environment": environment,
@@ -218,6 +219,15 @@ def _order(paths: Paths, pod: str, *, app: str, pid: int, request: Request) -> d
         "nice": os.getpriority(os.PRIO_PROCESS, pid),
         "processors": sorted(os.sched_getaffinity(pid)),
     }
+
+
+def _program(config: dict[str, Any]) -> str:
+    """The launcher in hexadecimal digits, where it is not in the root of the app."""
+    path = (config.get("fly") or {}).get("launcher")
+    if path is None:
+        return ""
+    with open(path, "rb") as file:
+        return file.read(_MAX_CONFIG).hex()
 
 
 def _read(path: str) -> dict[str, Any]:

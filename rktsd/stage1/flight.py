@@ -156,6 +156,11 @@ def main(arguments: Sequence[str]) -> NoReturn:
         # Out of reach in the new root.
         channel = connected(address) if order["ready"] and address else None
         environment = _environment(process, order)
+        program: str | int = process["args"][0]
+        # A bundle of before an upgrade has it in the root.
+        launcher = order.get("launcher")
+        if launcher is not None:
+            program = os.open(launcher, os.O_RDONLY | os.O_CLOEXEC)
         _take_root(f"{bundle}/rootfs", order)
         status, what = _CONFINEMENT, "cannot be confined as it should be"
         os.umask(0o022)
@@ -170,7 +175,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
             signal.signal(each, signal.SIG_DFL)
         if channel is not None:
             channel.sendall(b"READY=1")
-        os.execve(process["args"][0], process["args"], environment)
+        os.execve(program, process["args"], environment)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(f"{what}: {where}{error.strerror or error}\n")

@@ -12,8 +12,7 @@ from typing import Any
 
 from rktsd import paths
 from rktsd.appc.isolators import CAPABILITIES_BY_NUMBER
-from rktsd.errors import Unsupported
-from rktsd.stage1 import bundle, launcher
+from rktsd.stage1 import bundle
 from rktsd.stage1.mounts import BindMount
 from rktsd.stage1.readiness import MANAGER_SOCKET, readiness
 from rktsd.stage1.types import AppFacts, PodFacts
@@ -29,17 +28,12 @@ def config(
     *,
     handler: bool = False,
 ) -> dict[str, Any]:
-    """config.json, with what ``flight`` is to do in the member "fly". Raises BadInput, Unsupported.
+    """config.json, with what ``flight`` is to do in the member "fly". Raises BadInput.
 
     "process" is as with systemd-nspawn, so that ``rkt enter`` finds there what it looks for.
     """
     process = bundle.config(pod, facts)["process"]
     name, targets = facts.runtime.name, {bind.target for bind in binds}
-    if facts.launcher is not None and "/run" in targets:
-        raise Unsupported(
-            f"app {name}: with stage1 fly, a seccomp set, an AppArmor profile or UMask takes /run,"
-            " where there is a volume"
-        )
     memory = [("/run", "mode=0755")] if "/run" not in targets else []
     if facts.runtime.read_only_root_fs and "/tmp" not in targets:
         memory.append(("/tmp", "mode=1777"))
@@ -64,6 +58,8 @@ def config(
             ],
             "ready": wanted.unit_type == "notify" and not wanted.by_app and not handler,
             "notify": MANAGER_SOCKET if wanted.by_app and not handler else None,
+            # Executed by a descriptor: it needs no place in the root.
+            "launcher": None if facts.launcher is None else bundle.launcher_path(pod, facts),
         },
     }
 
@@ -98,8 +94,6 @@ def _mounts(
 
 
 def _own(pod: PodFacts, facts: AppFacts, directory: str) -> Iterable[BindMount]:
-    if facts.launcher is not None:
-        yield BindMount(bundle.launcher_path(pod, facts), launcher.PATH, True, False)
     wanted = readiness(facts)
     if wanted.by_app or wanted.direct:
         yield BindMount(MANAGER_SOCKET, MANAGER_SOCKET, False, False)

@@ -187,12 +187,22 @@ def _become(order: dict[str, Any]) -> NoReturn:
                 if not os.access(candidate, os.X_OK) or os.path.isdir(candidate):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
                 words = [order["launcher"], candidate, *words]
-            os.execve(words[0] if order["launcher"] else candidate, words, environment)
+            os.execve(_executed(order, candidate), words, environment)
         except (FileNotFoundError, NotADirectoryError) as error:
             worst = worst or error
         except OSError as error:
             worst = error
     raise worst or FileNotFoundError(2, "No such file or directory")
+
+
+def _executed(order: dict[str, Any], candidate: str) -> str | int:
+    """The launcher of an app that has one, by its path in the root or as a descriptor."""
+    if not order["program"]:
+        return str(order["launcher"]) or candidate
+    descriptor = os.memfd_create("launcher", os.MFD_CLOEXEC)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(bytes.fromhex(order["program"]))
+    return descriptor
 
 
 def _command(order: dict[str, Any], channel: socket.socket, slave: int | None) -> NoReturn:

@@ -81,6 +81,23 @@ def test_names_and_rights_are_those_of_manifest_and_image(make_pod: MakePod) -> 
     assert said[-2:] == [["barred"], ["a;$b", "it's", "é"]]
 
 
+def test_a_filter_needs_no_place_in_the_root(pod_box: Box, make_pod: MakePod) -> None:
+    look = "mkdir /made 2>&1; grep Seccomp: /proc/self/status; ls -d /run/systemd/system; umask"
+    extra = (
+        'seccomp-remove = ["mkdir", "mkdirat"]\nseccomp-errno = "EXFULL"\nread-only-root = true\n'
+        'mounts = ["/run:/run"]\nsystemd = { UMask = "0027" }\n'
+    )
+    pod = fly(make_pod, "filtered", f"{look}; {SERVE}", extra=extra)
+    pod.start()
+    seen = ["mkdir: can't create directory '/made': Exchange full", "Seccomp:\t2"]
+    seen += ["/run/systemd/system", "0027"]
+    assert pod.messages(f"RKT_POD_UUID={pod.last_run()}") == [*seen, "ready"]
+    entered = pod_box.run(["rkt", "enter", "filtered", "sh", "-c", look], check=True).stdout
+    assert entered.splitlines() == seen
+    missing = pod_box.run(["rkt", "enter", "filtered", "nothing"])
+    assert "cannot run nothing: No such file or directory" in missing.stderr
+
+
 def test_limits_hold(pod_box: Box, make_pod: MakePod) -> None:
     eat = "head -c 200000000 /dev/zero | tail -n 1 >/dev/null; echo $?"
     extra = 'memory = "32Mi"\nrlimits = { nofile = 99 }\n[app.systemd]\nNice = 7\n'
