@@ -1,5 +1,6 @@
 """``rkt image push``: stored images to registries, layouts and archives."""
 
+import os
 import sys
 
 from rktsd.cli.context import Context
@@ -18,6 +19,7 @@ def push(context: Context, parsed: Parsed) -> int:
     if len(parsed.arguments) != 2:
         raise UsageError("must provide an image and where to push it to")
     reference, destination = parsed.arguments
+    _require_store(context)
     told = talk(report)
     with Store.open(context.paths.store) as store:
         record = called(reference, store)
@@ -26,3 +28,25 @@ def push(context: Context, parsed: Parsed) -> int:
         digest = push_image(record, destination, job, replace=parsed.values.on("overwrite"))
     sys.stdout.write(f"{digest}\n")
     return 0
+
+
+def _require_store(context: Context) -> None:
+    """Raises UsageError for whoever may not make scratch files in the store."""
+    scratch = f"{context.paths.store}/tmp"
+    # Where there is no store at all, the image is what is missing.
+    if not os.access(scratch, os.W_OK) and not _is_absent(scratch):
+        raise UsageError(
+            "cannot run as unprivileged user: what is sent is put together in the store, where only"
+            " root may write",
+            hint="run it as root, who needs the credentials: sudo rkt login",
+        )
+
+
+def _is_absent(path: str) -> bool:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False

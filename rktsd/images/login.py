@@ -36,7 +36,11 @@ def verify_login(
 
 def check_registry(text: str) -> str:
     """``text`` as the key of a registry in auth files: HOST or HOST:PORT. Raises UsageError."""
-    bare = text.removeprefix("https://").rstrip("/")
+    scheme, separator, rest = text.partition("://")
+    bare = (rest if separator else text).rstrip("/")
+    if separator and scheme.lower() != "https":
+        hint = f"write {bare}" if is_registry(bare) else None
+        raise UsageError(f"{text!r}: credentials go over https only, not {scheme}", hint=hint)
     if not is_registry(bare):
         raise UsageError(f"{text!r} is not the name of a registry (HOST or HOST:PORT)")
     return "docker.io" if bare in HUB_NAMES else bare

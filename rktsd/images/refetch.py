@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rktsd.config.registries import read_registries
-from rktsd.errors import BadInput, FetchError, NotFound, StoreError, TrustError, Unsupported
+from rktsd.errors import FetchError, NotFound, StoreError, TrustError, Unsupported
 from rktsd.images import oci
 from rktsd.images.archive import unpack_archive
 from rktsd.images.checking import ARCHIVE, DOCUMENT, Finding
@@ -41,7 +41,8 @@ def where_from(record: ImageRecord) -> str:
 def refetch(record: ImageRecord, findings: Iterable[Finding], job: Job) -> None:
     """Replace the archives and documents of ``findings`` that are not right.
 
-    Raises FetchError, TrustError, NotFound, StoreError, Unsupported; what was replaced is right.
+    Raises BadInput, FetchError, TrustError, NotFound, StoreError, Unsupported; what was replaced is
+    right.
     """
     wanted = [each for each in findings if not each.good]
     archives = {each.name for each in wanted if each.kind == ARCHIVE}
@@ -83,8 +84,8 @@ def _get_aci(record: ImageRecord, job: Job) -> None:
                     report=job.report,
                 )
         try:
-            job.store.add_archive(target, record.id)
-        except (BadInput, TrustError) as error:
+            job.store.add_archive(target, record.id, limits=job.limits(), label=source)
+        except TrustError as error:
             raise FetchError(f"{source}: has another image by now, not {record.id}") from error
 
 

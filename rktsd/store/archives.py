@@ -4,31 +4,41 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from rktsd.errors import BadInput, StoreError
 from rktsd.store import tar
+from rktsd.store.bounds import bound
 from rktsd.store.compression import open_stream
+from rktsd.store.records import UNLIMITED, Limits
 
 _MANIFEST_LIMIT = 4 << 20
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Callable[[], bytes]]:
+def _opened(path: str, label: str | None = None) -> Iterator[Callable[[], bytes]]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            yield open_stream(descriptor, path)
+            yield open_stream(descriptor, label or path)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
 
 
-def archive_id(path: str) -> str:
-    """The image ID that an ACI has (rkt). Raises BadInput when it is damaged, StoreError."""
-    digest = hashlib.sha512()
-    with _opened(path) as read:
+def archive_id(path: str, *, limits: Limits = UNLIMITED, label: str | None = None) -> str:
+    """The image ID that an ACI has (rkt); errors call it by ``label``, else by its path.
+
+    Raises BadInput when it is damaged, or its stream beyond ``limits``; StoreError.
+    """
+    digest, count = hashlib.sha512(), 0
+    with _opened(path, label) as read:
+        most, error = bound(os.stat(path).st_size, asdict(limits), label or path)
         while data := read():
+            count += len(data)
+            if count > most:
+                raise error
             digest.update(data)
     return f"sha512-{digest.hexdigest()[:64]}"
 

@@ -347,17 +347,18 @@ class Store:
                 os.unlink(path)
         return self.blob_path(digest)
 
-    def add_archive(self, path: str, image_id: str) -> None:
+    def add_archive(self, path: str, image_id: str, *, limits: Limits, label: str) -> None:
         """Move the file ``path`` into the store as the archive of an ACI that is stored.
 
-        Raises TrustError or BadInput when it is not, StoreError.
+        ``label`` is what it is to be called. Raises TrustError when it is another one, BadInput
+        when it is none or beyond ``limits``, StoreError.
         """
         from rktsd.store.archives import archive_id
 
         with self.temporary("blob") as blob, _writing(self.root):
             take(self.root, path, blob)
-            if archive_id(blob) != image_id:
-                raise TrustError(f"{path}: not the archive of image {image_id}")
+            if archive_id(blob, limits=limits, label=label) != image_id:
+                raise TrustError(f"{label}: not the archive of image {image_id}")
             with open(blob, "rb") as file:
                 os.fsync(file.fileno())
             with self.shared():

@@ -337,6 +337,7 @@ def test_login_and_logout(world: World, request: pytest.FixtureRequest, kind: st
     assert f"{HOST}: refuses access" in done.stderr
     assert not os.path.exists(path)
     put(path, {"auths": {"example.com": {"auth": encoded("a", "b")}}, "credHelpers": {}})
+    login[-1] = f"HTTPS://{HOST}/" if kind == "guarded" else login[-1]
     done = rkt(world, *login, stdin=f"{PASSWORD}\n")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == f"login: logged in to {HOST} as me, written to {path}\n"
@@ -360,11 +361,15 @@ def test_login_and_logout(world: World, request: pytest.FixtureRequest, kind: st
         (["login", "-u", "me", "--password-stdin", HOST], "", "no password given"),
         (["login", "-u", "a:b", "--password-stdin", HOST], "x", "holds a colon"),
         (["login", "-u", "me", "--password-stdin", "a/b"], "x", "is not the name of a registry"),
+        (["login", "-u", "me", "--password-stdin", f"http://{HOST}/"], "x",
+         f"'http://{HOST}/': credentials go over https only, not http (write {HOST})"),
+        (["logout", "ftp://a b"], "", "'ftp://a b': credentials go over https only, not ftp\n"),
+        (["login", "-u", "me", "--password-stdin", "https://a/b"], "x", "is not the name of a reg"),
         (["login"], "", "must provide one registry"),
         (["logout", "a", "b"], "", "must provide one registry"),
         (["login", "-u", "me", "--password-stdin", HOST], "x", "Connection refused"),
     ],
-)
+)  # fmt: skip
 def test_a_login_that_makes_no_sense(
     world: World, home: Path, arguments: list[str], stdin: str, message: str
 ) -> None:

@@ -1,5 +1,6 @@
 """``rkt image verify``: whatever changed in the store is found, and put right where it can be."""
 
+import gzip
 import json
 import os
 import random
@@ -151,6 +152,19 @@ def test_a_site_with_another_image_cannot_help(world: World) -> None:
     assert "another image by now" in said.err
     assert not os.path.exists(blob)
     assert len(world.store.images()) == 1
+
+
+def test_what_is_fetched_again_may_not_be_larger_than_a_fetch_allows(world: World) -> None:
+    path = Path(world.aci(files=FILES))
+    record = world.fetch(str(path), insecure=["image"])
+    blob = world.store.blob_path(f"{record.id}.aci")
+    os.unlink(blob)
+    path.write_bytes(gzip.compress(bytes(64 << 20)) * 17)
+    world.settings(maximum_expansion=100)
+    said = verify(world, "--fetch")
+    assert said.status == 254
+    assert f"{path}: more than 100 times its size when uncompressed (maximum-expansion" in said.err
+    assert not os.path.exists(blob)
 
 
 @pytest.mark.parametrize("damage", [flip, os.unlink], ids=["changed", "lost"])

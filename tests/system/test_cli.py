@@ -497,6 +497,14 @@ def test_the_group_may_look(cli: Box, member: str) -> None:
         done = cli.run(["su", member, "-c", command])
         assert (done.returncode, done.stderr) == (0, ""), command
         assert done.stdout
+    for user in (member, "stranger"):
+        done = cli.run(["su", user, "-c", f"rkt image push {IMAGE} oci:/tmp/pushed"])
+        assert (done.returncode, done.stderr) == (
+            254,
+            "push: cannot run as unprivileged user: what is sent is put together in the store,"
+            " where only root may write (run it as root, who needs the credentials: sudo rkt"
+            " login)\n",
+        )
     for command in ("run x", "prepare x", f"rm {uuid}", "gc", "image rm x"):
         done = cli.run(["su", member, "-c", f"rkt {command}"])
         assert done.returncode == 254
