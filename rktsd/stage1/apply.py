@@ -232,13 +232,14 @@ def _mount_memory(plan: PodPlan) -> None:
     known: list[str] = []
     with contextlib.suppress(FileNotFoundError), open(place) as file:
         known = file.read().split()
-    # An app that joins the pod finds those of the others.
-    new = [(path, options) for path, options in plan["mounts"] if path not in known]
     # Known to the reaper before they exist.
-    write_atomic(place, " ".join([*known, *(path for path, _ in new)]) + "\n", durable=False)
-    for path, options in new:
-        os.makedirs(path, 0o700)
-        mount_tmpfs(path, options)
+    paths = dict.fromkeys((*known, *(path for path, _ in plan["mounts"])))
+    write_atomic(place, " ".join(paths) + "\n", durable=False)
+    for path, options in plan["mounts"]:
+        # An app that joins the pod finds those of the others.
+        if not os.path.ismount(path):
+            os.makedirs(path, 0o700, exist_ok=True)
+            mount_tmpfs(path, options)
 
 
 def _make_directory(path: str, mode: int, uid: int, gid: int) -> None:
