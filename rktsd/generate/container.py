@@ -189,12 +189,6 @@ def _time_zone(to: To, key: str) -> None:
         member(to.draft, to.app, "environment", "TZ", given.text, given.at)
 
 
-def _init(to: To, key: str) -> None:
-    given = to.last(key)
-    if is_on(to, given) and given is not None:
-        put(to.draft, None, "pid", "shared", given.at)
-
-
 def _notify(to: To, key: str) -> None:
     given = to.last(key)
     if given is not None and given.text == "healthy":
@@ -271,7 +265,10 @@ HANDLERS: dict[str, Handler] = {
     "ReadOnlyTmpfs": partial(
         _told_when_on, why="/tmp of a read-only root is writable, in memory", on=False
     ),
-    "RunInit": _init,
+    "RunInit": partial(
+        _told_when_on,
+        why="an app is process 1 itself; with pid = 'shared' there is one above all apps",
+    ),
     "SeccompProfile": _seccomp,
     # Nothing is labelled without selinux-context.
     "SecurityLabelDisable": _nothing,

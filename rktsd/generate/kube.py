@@ -195,9 +195,18 @@ def _network(draft: Draft, spec: Cursor) -> None:
         put(draft, None, "dns", ["host"], policy)
 
 
+def _ends_first(spec: Cursor) -> bool:
+    begun = spec.get("initContainers").elements()
+    return any(each.get("restartPolicy").value != "Always" for each in begun)
+
+
 def _shared(draft: Draft, spec: Cursor) -> None:
     _flag(draft, spec.get("hostIPC"), "ipc", "parent")
-    _flag(draft, spec.get("shareProcessNamespace"), "pid", "shared")
+    together = spec.get("shareProcessNamespace")
+    if together.given and together.boolean() and _ends_first(spec):
+        tell(draft, together, "not with init containers: systemd knows one process of such an app")
+    else:
+        _flag(draft, together, "pid", "shared")
     _flag(draft, spec.get("hostUsers"), "private-users", True, when=False)
     host_pid = spec.get("hostPID")
     if host_pid.given and host_pid.boolean():

@@ -227,7 +227,10 @@ def run_kube(data: bytes) -> None:
 
 
 def run_quadlet(place: str) -> None:
-    _drafted(read_quadlets([f"{place}/web.container"], Paths("/nowhere")))
+    """As a pod, and as a template."""
+    os.link(f"{place}/web.container", f"{place}/web@.container")
+    for name in ("web", "web@"):
+        _drafted(read_quadlets([f"{place}/{name}.container"], Paths("/nowhere")))
 
 
 def run_unit_words(data: bytes) -> None:
