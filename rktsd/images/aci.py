@@ -33,6 +33,7 @@ from rktsd.images.scratch import scratch
 from rktsd.images.signatures import SIGNATURE_LIMIT, Hearing, Signer
 from rktsd.images.unchanged import state
 from rktsd.images.whitelist import is_unchanged
+from rktsd.store import publish
 from rktsd.store.records import Below, ImageRecord
 from rktsd.store.transfer import take
 
@@ -194,7 +195,7 @@ def _renewed(job: Job, record: ImageRecord, image: str, wish: Wish | None) -> Im
     layers = (record.id, *below)
     if layers != record.layers:
         record = replace(record, layers=layers)
-        job.store.add_image(record, job.store.manifest_bytes(record.id))
+        publish.add_image(job.store, record, job.store.manifest_bytes(record.id))
     return record
 
 
@@ -220,7 +221,8 @@ def import_verified(
         else:
             signer = _verified(job, image, wish, place, get_archive, get_signature)
             job.report(f"signature verified:\n  {signer.user_id}")
-        record = job.store.import_aci(
+        record = publish.import_aci(
+            job.store,
             archive,
             source=source,
             verified_by=signer.fingerprint if signer else "insecure",

@@ -11,6 +11,7 @@ from rktsd.host import process
 from rktsd.host.files import arriving, sync_directory
 from rktsd.images import acceptance
 from rktsd.images.fetch import Job
+from rktsd.store import publish
 from rktsd.store.compression import compressed
 from rktsd.store.pack import Packing, pack_archive, pack_directory
 from rktsd.store.records import ImageRecord, Limits
@@ -134,7 +135,8 @@ def import_root(source: str, manifest: bytes, job: Job, *, packing: Packing) -> 
         except OSError as error:
             raise StoreError(f"cannot write {place}: {error.strerror}") from error
         where = "standard input" if source == "-" else os.path.abspath(source)
-        return job.store.import_aci(
+        return publish.import_aci(
+            job.store,
             place,
             source=f"{IMPORTED}:{where}",
             verified_by=IMPORTED,

@@ -17,6 +17,7 @@ from rktsd.appc.write import dumps, image_manifest_json
 from rktsd.errors import BadInput, NotFound, RktError, TrustError, Unsupported
 from rktsd.images import oci
 from rktsd.images.references import parse_docker_name
+from rktsd.store import publish
 from rktsd.store.archives import archive_id, archive_manifest, file_digest
 from rktsd.store.compose import composed_name, parts_from_json
 from rktsd.store.records import ImageRecord, parse_digest
@@ -146,7 +147,7 @@ def _document(
         return Finding(DOCUMENT, name, State.RIGHT)
     difference = "is missing" if data is None else "its content differs"
     try:
-        store.renew(record, {name: wanted})
+        publish.renew(store, record, {name: wanted})
     except RktError as error:
         state = State.MISSING if data is None else State.DAMAGED
         return Finding(DOCUMENT, name, state, (difference, str(error)))

@@ -26,7 +26,7 @@ from rktsd.images.references import (
 from rktsd.images.registry import Registry, endpoints
 from rktsd.images.unchanged import stamps, state
 from rktsd.images.vouching import decide, refuse_unsigned, rule_of_file, rule_of_registry, vouch
-from rktsd.store import seen
+from rktsd.store import publish, seen
 from rktsd.store.records import ImageRecord
 
 MAX_INDEX_DEPTH = 3
@@ -223,7 +223,9 @@ def _pull(job: Job, source: Source, top: Descriptor, data: bytes, origin: Origin
         blobs=blobs,
     )
     extra = {"oci-manifest": manifest, "oci-config": config_bytes}
-    return job.store.add_image(record, dumps(image_manifest_json(appc)).encode(), extra=extra)
+    return publish.add_image(
+        job.store, record, dumps(image_manifest_json(appc)).encode(), extra=extra
+    )
 
 
 def find_manifest(

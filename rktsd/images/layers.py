@@ -17,6 +17,7 @@ from rktsd.errors import RktError, StoreError
 from rktsd.images.digests import Descriptor
 from rktsd.images.fetch import Job
 from rktsd.images.progress import Moved, Watch, unpacking, unwatched
+from rktsd.store import publish
 from rktsd.store.records import Limits, blob_name, layer_name
 from rktsd.store.store import Store
 
@@ -145,14 +146,15 @@ class _Crew:
 
     def _import(self, store: Store, layer: Layer, limits: Limits) -> None:
         path, digest = self._path(layer), layer.archive.digest
-        store.import_layer(
+        publish.import_layer(
+            store,
             path,
             diff_id=layer.diff_id,
             limits=limits,
             label=f"{self._where}: layer {digest}",
             watch=functools.partial(self._at_work, layer.archive),
         )
-        store.add_blob(path, digest, verified=True)
+        publish.add_blob(store, path, digest, verified=True)
 
     @contextlib.contextmanager
     def _at_work(self, archive: Descriptor) -> Iterator[Moved]:

@@ -25,6 +25,7 @@ from rktsd.images.platforms import host_platform, parse_platform
 from rktsd.images.progress import unwatched
 from rktsd.images.references import Kind, parse_docker_name, parse_reference
 from rktsd.images.registry import Registry, endpoints
+from rktsd.store import publish
 from rktsd.store.records import ImageRecord, blob_name
 from rktsd.store.transfer import take
 
@@ -84,7 +85,7 @@ def _get_aci(record: ImageRecord, job: Job) -> None:
                     report=job.report,
                 )
         try:
-            job.store.add_archive(target, record.id, limits=job.limits(), label=source)
+            publish.add_archive(job.store, target, record.id, limits=job.limits(), label=source)
         except TrustError as error:
             raise FetchError(f"{source}: has another image by now, not {record.id}") from error
 
@@ -153,7 +154,7 @@ def _get_oci(
             job.report(f"downloading layer {layer.digest} ({layer.size} bytes)")
             with job.store.temporary("layer") as path:
                 source.save(layer, path, watch=job.options.watch or unwatched)
-                job.store.add_blob(path, layer.digest)
+                publish.add_blob(job.store, path, layer.digest)
     if renew:
         extra = {"oci-manifest": manifest, "oci-config": source.read(image.config)}
-        job.store.renew(record, extra)
+        publish.renew(job.store, record, extra)

@@ -20,6 +20,7 @@ from rktsd.pods.directories import EXITED_GARBAGE, RUN
 from rktsd.pods.query import Place
 from rktsd.pods.spec import PodSpec
 from rktsd.pods.userranges import first_user
+from rktsd.store import publish
 from rktsd.store.compression import compressed
 from rktsd.store.merge import walk
 from rktsd.store.records import ImageRecord
@@ -104,6 +105,6 @@ def to_store(ended: Ended, store: Store, manifest: ImageManifest) -> ImageRecord
                 os.fsync(file.fileno())
         except OSError as error:
             raise StoreError(f"cannot write {place}: {error.strerror}") from error
-        return store.import_aci(
-            place, source=f"{VOUCHED}:{where}", verified_by=VOUCHED, label=where
+        return publish.import_aci(
+            store, place, source=f"{VOUCHED}:{where}", verified_by=VOUCHED, label=where
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from rktsd.errors import BadInput, NotFound, StoreError, TrustError
+from rktsd.store import publish
 from rktsd.store.compose import compose, composed_name, parts_from_json
 from rktsd.store.merge import Entry, opened, order, walk
 from rktsd.store.records import UNLIMITED, ImageRecord, Part, layer_name
@@ -121,7 +122,7 @@ def check_layer(store: Store, layer: str, maker: Maker) -> tuple[str, ...]:
         size = maker.make(root)
         found = differences(store.layer_path(layer), root)
         if found:
-            store.replace_layer(root, layer, size=size)
+            publish.replace_layer(store, root, layer, size=size)
     return found
 
 

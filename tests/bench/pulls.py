@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
+from rktsd.store import publish
 from rktsd.store.records import ImageRecord
 from rktsd.store.store import Store
 from tests.bench import pullimage
@@ -283,4 +284,4 @@ def _fill(root: str, count: int) -> None:
                 source=f"bench:{number}",
                 verified_by="insecure",
             )
-            store.add_image(record, b"{}")
+            publish.add_image(store, record, b"{}")

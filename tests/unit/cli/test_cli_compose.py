@@ -19,6 +19,7 @@ from rktsd.errors import RktError
 from rktsd.paths import Paths
 from rktsd.pods.options import PodOptions
 from rktsd.pods.spec import PodSpec
+from rktsd.store import publish
 from rktsd.store.store import Store
 from tests.material import images
 
@@ -43,7 +44,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> Paths:
             images.image_manifest(BARE),
         ):
             archive = images.write_aci(None, manifest, f"{top}/image.aci")
-            store.import_aci(archive, source=archive, verified_by="insecure")
+            publish.import_aci(store, archive, source=archive, verified_by="insecure")
     return found
 
 

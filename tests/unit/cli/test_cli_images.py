@@ -16,6 +16,7 @@ import pytest
 
 from rktsd.cli.main import main
 from rktsd.paths import Paths
+from rktsd.store import publish
 from rktsd.store.store import Store
 from tests.material import images
 from tests.unit.pods.disk import UUIDS, make_pod
@@ -52,7 +53,7 @@ def put(
     path = images.write_aci(directory / "root", manifest, directory / "made.aci")
     source = f"file://{path}/{name}/{version}"
     with store:
-        return store.import_aci(path, source=source, verified_by="insecure").id
+        return publish.import_aci(store, path, source=source, verified_by="insecure").id
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,9 @@ def test_images_are_known_by_what_they_were_fetched_by(
 ) -> None:
     image = put(store, tmp_path)
     with store:
-        store.add_image(replace(store.image(image), source=source), store.manifest_bytes(image))
+        publish.add_image(
+            store, replace(store.image(image), source=source), store.manifest_bytes(image)
+        )
     (found,) = json.loads(rkt("image", "inspect", "--format=json", reference)[1])
     assert found["id"] == image
     assert json.loads(rkt("image", "cat-manifest", reference)[1])["name"] == NAME
@@ -192,7 +195,7 @@ def test_who_vouched_is_shown(
 ) -> None:
     record = store.image(put(store, tmp_path))
     manifest = store.manifest_bytes(record.id)
-    store.add_image(replace(record, verified_by=verified_by), manifest)
+    publish.add_image(store, replace(record, verified_by=verified_by), manifest)
     fields = ("image", "list", "--fields=verifiedby", "--no-legend")
     assert rkt(*fields) == (0, f"{short}\n", "")
     assert rkt(*fields, "--full") == (0, f"{long}\n", "")

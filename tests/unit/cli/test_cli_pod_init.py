@@ -9,6 +9,7 @@ import pytest
 
 from rktsd.cli.main import main
 from rktsd.pods import podfile
+from rktsd.store import publish
 from rktsd.store.store import Store
 from tests.material import images
 
@@ -83,7 +84,7 @@ def test_what_a_stored_image_offers_is_named(capsys: Capture, tmp_path: Path) ->
     }
     archive = images.write_aci(root, manifest, tmp_path / "db.aci")
     with Store.open(f"{tmp_path}/data/cas", create=True) as store:
-        store.import_aci(archive, source="file:///db.aci", verified_by="insecure")
+        publish.import_aci(store, archive, source="file:///db.aci", verified_by="insecure")
     assert rkt(capsys, tmp_path, "pod", "init", "db", "example.com/db")[0] == 0
     path = tmp_path / "etc/pods/db.toml"
     # All that is offered counts, once it is no comment any more.

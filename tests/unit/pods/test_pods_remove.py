@@ -13,6 +13,7 @@ from rktsd.errors import BadInput
 from rktsd.paths import Paths
 from rktsd.pods import directories, query, remove, usage
 from rktsd.pods.remove import Ages
+from rktsd.store import publish
 from rktsd.store.records import ImageRecord
 from rktsd.store.store import Store
 from tests.material import images
@@ -146,7 +147,7 @@ def test_nothing_is_freed_while_the_needs_of_a_pod_are_unknown(
 ) -> None:
     archive = images.write_aci(None, images.image_manifest("example.com/a"), tmp_path / "a.aci")
     with Store.open(paths.store, create=True) as store:
-        record = store.import_aci(archive, source=archive, verified_by="insecure")
+        record = publish.import_aci(store, archive, source=archive, verified_by="insecure")
         store.close()
         store.remove(record.id)
         place = make_pod(paths, A, "run")

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from rktsd.store import publish
 from rktsd.store.store import Store
 from tests.unit.store.archives import aci, member
 
@@ -15,13 +16,13 @@ def test_an_additive_store_changes_nothing_that_is_there(tmp_path: Path, store: 
         path = tmp_path / f"{version}.aci"
         path.write_bytes(aci(member(f"rootfs/v{version}", b"x")))
         made.append(str(path))
-    first = store.import_aci(made[0], source="s", verified_by="digest")
+    first = publish.import_aci(store, made[0], source="s", verified_by="digest")
     blob = os.stat(store.blob_path(first.blobs[0])).st_ino
     with Store.open(store.root, additive=True) as adding:
-        again = adding.import_aci(made[0], source="other", verified_by="insecure")
+        again = publish.import_aci(adding, made[0], source="other", verified_by="insecure")
         assert again == replace(first, last_used=again.last_used)
-        older = adding.import_aci(made[1], source="s", verified_by="insecure")
-        newer = adding.import_aci(made[2], source="new", verified_by="insecure")
+        older = publish.import_aci(adding, made[1], source="s", verified_by="insecure")
+        newer = publish.import_aci(adding, made[2], source="new", verified_by="insecure")
         adding.note_latest(newer, {})
     assert os.stat(store.blob_path(first.blobs[0])).st_ino == blob
     assert store.find(first.name).id == first.id

@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+from rktsd.store import publish
 from rktsd.store.rootview import RootView
 from rktsd.store.store import Store
 
@@ -41,7 +42,7 @@ def test_layers_of_buildah(tmp_path: Path, store: Store) -> None:
     config = json.loads(blob(manifest["config"]["digest"]).read_text())
     layers = []
     for layer, diff in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
-        store.import_layer(str(blob(layer["digest"])), diff_id=diff)
+        publish.import_layer(store, str(blob(layer["digest"])), diff_id=diff)
         layers.append(store.layer_path(diff))
     assert len(layers) == 2
     view = RootView(layers[::-1])

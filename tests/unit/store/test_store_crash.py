@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rktsd.errors import RktError
+from rktsd.store import publish
 from rktsd.store.store import Store
 from tests.unit.store.archives import aci, archive, diff_id, image_id, member, names, stored
 from tests.waiting import eventually
@@ -26,16 +27,16 @@ def start(code: str, *arguments: str, confined: tuple[str, ...] = ()) -> subproc
 
 
 IMPORT = (
-    "import sys; from rktsd.store.store import Store\n"
+    "import sys; from rktsd.store import publish; from rktsd.store.store import Store\n"
     "s = Store.open(sys.argv[1])\n"
-    "s.import_aci(sys.argv[2], source='a', verified_by='insecure')\n"
+    "publish.import_aci(s, sys.argv[2], source='a', verified_by='insecure')\n"
 )
 
 
 def test_killed_at_any_moment(tmp_path: Path, store: Store) -> None:
     random.seed(3)
     (tmp_path / "old").write_bytes(aci(member("rootfs/old")))
-    old = store.import_aci(str(tmp_path / "old"), source="old", verified_by="insecure")
+    old = publish.import_aci(store, str(tmp_path / "old"), source="old", verified_by="insecure")
     store.close()
     data = aci(*[member(f"rootfs/{n % 50}/{n}", b"x" * 3000) for n in range(3000)])
     (tmp_path / "new").write_bytes(data)
@@ -72,11 +73,11 @@ def test_killed_at_any_moment(tmp_path: Path, store: Store) -> None:
 
 FULL = (
     "import os, sys\n"
-    "from rktsd.store.store import Store\n"
+    "from rktsd.store import publish; from rktsd.store.store import Store\n"
     "from rktsd.errors import RktError\n"
     "os.system('mount -t tmpfs -o size=24m tmpfs ' + sys.argv[1])\n"
     "s = Store.open(sys.argv[1] + '/cas', create=True)\n"
-    "s.import_aci(sys.argv[2], source='a', verified_by='insecure')\n"
+    "publish.import_aci(s, sys.argv[2], source='a', verified_by='insecure')\n"
     "s.close(); s.collect()\n"
     "def tree():\n"
     "    return [w for w in os.walk(s.root)], s.generation(), s.images()\n"
@@ -84,11 +85,11 @@ FULL = (
     "for kind in ('aci', 'layer', 'blob'):\n"
     "    try:\n"
     "        if kind == 'aci':\n"
-    "            s.import_aci(sys.argv[3], source='b', verified_by='insecure')\n"
+    "            publish.import_aci(s, sys.argv[3], source='b', verified_by='insecure')\n"
     "        elif kind == 'layer':\n"
-    "            s.import_layer(sys.argv[4], diff_id=sys.argv[5])\n"
+    "            publish.import_layer(s, sys.argv[4], diff_id=sys.argv[5])\n"
     "        else:\n"
-    "            s.add_blob(sys.argv[3], 'sha256:' + '0' * 64)\n"
+    "            publish.add_blob(s, sys.argv[3], 'sha256:' + '0' * 64)\n"
     "        print(kind, 'NOT FULL')\n"
     "    except RktError as error:\n"
     "        print(kind, type(error).__name__, error)\n"
@@ -133,11 +134,12 @@ def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path, size: str) -> No
 
 REMOVE = (
     "import os, sys\n"
-    "from rktsd.store.store import Store\n"
+    "from rktsd.store import publish; from rktsd.store.store import Store\n"
     "from rktsd.errors import RktError\n"
     "os.system('mount -t tmpfs -o ' + sys.argv[2] + ' tmpfs ' + sys.argv[1])\n"
     "s = Store.open(sys.argv[1] + '/cas', create=True)\n"
-    "one, two = (s.import_aci(a, source=a, verified_by='insecure') for a in sys.argv[3:])\n"
+    "one, two = (publish.import_aci(s, a, source=a, verified_by='insecure')"
+    " for a in sys.argv[3:])\n"
     "s.close()\n"
     "def fill():\n"
     "    try:\n"
@@ -182,20 +184,20 @@ def test_what_a_fetch_brought_that_failed_is_taken_back(tmp_path: Path, store: S
     layers = [archive(member(name)) for name in ("old", "new", "wanted")]
     for number, data in enumerate(layers):
         (tmp_path / str(number)).write_bytes(data)
-    store.import_layer(str(tmp_path / "0"), diff_id=diff_id(layers[0]))
+    publish.import_layer(store, str(tmp_path / "0"), diff_id=diff_id(layers[0]))
     store.close()
     before = stored(store.root)
     with Store.open(store.root) as other, Store.open(store.root) as failing:
         for number, data in enumerate(layers):
-            failing.import_layer(str(tmp_path / str(number)), diff_id=diff_id(data))
-        failing.add_blob(str(tmp_path / "1"), diff_id(layers[1]))
+            publish.import_layer(failing, str(tmp_path / str(number)), diff_id=diff_id(data))
+        publish.add_blob(failing, str(tmp_path / "1"), diff_id(layers[1]))
         other.claim(diff_id(layers[2]))
         failing.abandon()
         assert [store.has_layer(diff_id(data)) for data in layers] == [True, False, True]
         assert os.listdir(f"{store.root}/blobs") == []
         other.abandon()
         assert store.has_layer(diff_id(layers[2]))
-    failing.import_layer(str(tmp_path / "1"), diff_id=diff_id(layers[1]))
+    publish.import_layer(failing, str(tmp_path / "1"), diff_id=diff_id(layers[1]))
     failing.abandon()
     store.close()
     assert set(stored(store.root)) - set(before) == {
@@ -210,6 +212,6 @@ def test_errors_of_ours_only(tmp_path: Path, store: Store) -> None:
     (tmp_path / "d").mkdir()
     for name in ("fifo", "d", "missing", "missing/below"):
         with pytest.raises(RktError, match=str(tmp_path / name)):
-            store.import_aci(str(tmp_path / name), source="a", verified_by="insecure")
+            publish.import_aci(store, str(tmp_path / name), source="a", verified_by="insecure")
         with pytest.raises(RktError, match=str(tmp_path / name)):
-            store.import_layer(str(tmp_path / name), diff_id="sha256:" + "0" * 64)
+            publish.import_layer(store, str(tmp_path / name), diff_id="sha256:" + "0" * 64)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rktsd.errors import BadInput, RktError, StoreError, TrustError
+from rktsd.store import publish
 from rktsd.store.copytree import copy_tree
 from rktsd.store.export import archive, extract
 from rktsd.store.merge import walk
@@ -37,13 +38,13 @@ def oci_image(store: Store, path: Path, *layers: bytes) -> ImageRecord:
     """An OCI image of these tars, lowest first."""
     for data in layers:
         path.write_bytes(data)
-        store.import_layer(str(path), diff_id=diff_id(data))
+        publish.import_layer(store, str(path), diff_id=diff_id(data))
     record = ImageRecord(
         id="sha512-" + "a" * 64, name="example.com/oci", labels=(), kind="oci",
         layers=tuple(diff_id(data).replace(":", "-") for data in reversed(layers)), size=1,
         import_time=0, last_used=0, source="docker://a", verified_by="digest",
     )  # fmt: skip
-    return store.add_image(record, json.dumps(MANIFEST).encode())
+    return publish.add_image(store, record, json.dumps(MANIFEST).encode())
 
 
 def test_a_tree_survives_copy_and_tar(tmp_path: Path, tree: Path) -> None:
@@ -118,7 +119,7 @@ def test_holes_as_gnu_tar_writes_them(tmp_path: Path, store: Store, how: str) ->
     subprocess.run(["tar", "--sparse", how, "-C", root, "-cf", packed, "."], check=True)
     assert packed.stat().st_size < 1 << 20
     made = diff_id(packed.read_bytes())
-    store.import_layer(str(packed), diff_id=made)
+    publish.import_layer(store, str(packed), diff_id=made)
     layer = Path(store.layer_path(made))
     assert (layer / "disk").read_bytes() == (root / "disk").read_bytes()
     assert (layer / "disk").stat().st_blocks == (root / "disk").stat().st_blocks
@@ -145,7 +146,7 @@ def test_merged_layers_are_what_the_kernel_shows(tmp_path: Path) -> None:
 
 def put(store: Store, path: Path, data: bytes) -> ImageRecord:
     path.write_bytes(gzip.compress(data))
-    return store.import_aci(str(path), source="file:a", verified_by="insecure")
+    return publish.import_aci(store, str(path), source="file:a", verified_by="insecure")
 
 
 def test_an_exported_aci_has_the_hash_that_is_its_id(tmp_path: Path, store: Store) -> None:
@@ -179,7 +180,9 @@ def test_an_exported_oci_image_is_an_aci_of_its_flattened_root(
     record = oci_image(store, tmp_path / "layer", low, top)
     data = b"".join(archive(store, record))
     (tmp_path / "made.aci").write_bytes(data)
-    found = store.import_aci(str(tmp_path / "made.aci"), source="b", verified_by="insecure")
+    found = publish.import_aci(
+        store, str(tmp_path / "made.aci"), source="b", verified_by="insecure"
+    )
     assert (found.id, found.name) == (image_id(data), "example.com/app")
     assert names(store.layer_path(found.id)) == {".", "a", "d", "d/new", "keep"}
     assert Path(store.layer_path(found.id), "a").read_bytes() == b"top"

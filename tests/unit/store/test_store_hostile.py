@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rktsd.errors import BadInput
+from rktsd.store import publish
 from rktsd.store.records import Limits
 from rktsd.store.store import Store
 from rktsd.store.tree import remove_tree
@@ -109,7 +110,7 @@ def test_refused(tmp_path: Path, store: Store, case: str) -> None:
     path.write_bytes(PACKED.get(case, bytes)(data))
     before = stored(store.root)
     with pytest.raises(BadInput) as caught:
-        store.import_layer(str(path), diff_id=diff_id(data), label="evil")
+        publish.import_layer(store, str(path), diff_id=diff_id(data), label="evil")
     assert message in str(caught.value)
     if "opaque directory" not in message:
         assert str(caught.value).startswith("evil: ")
@@ -134,7 +135,7 @@ def test_streams_of_nothing_cost_little(tmp_path: Path, store: Store, kind: str)
         small = archive(member(str(streams)))
         (tmp_path / "a").write_bytes(pack(small) + pack(b"") * streams)
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        store.import_layer(str(tmp_path / "a"), diff_id=diff_id(small))
+        publish.import_layer(store, str(tmp_path / "a"), diff_id=diff_id(small))
         return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
     # Four times the streams would be sixteen times the work if each cost what is left.
@@ -148,7 +149,7 @@ def test_names_that_look_like_others_stay_apart(tmp_path: Path, store: Store) ->
     given |= {"..\\..\\x", "...", ".. ", "C:\\x"}
     data = archive(*[member(name, name.encode()) for name in sorted(given)])
     (tmp_path / "a").write_bytes(data)
-    store.import_layer(str(tmp_path / "a"), diff_id=diff_id(data))
+    publish.import_layer(store, str(tmp_path / "a"), diff_id=diff_id(data))
     layer = store.layer_path(diff_id(data))
     assert names(layer) == {".", *given}
     assert all(Path(layer, name).read_text() == name for name in given)
@@ -179,7 +180,7 @@ def test_ten_gigabytes_in_ten_kilobytes(tmp_path: Path, store: Store) -> None:
         ),
     ):
         with pytest.raises(BadInput, match=message):
-            store.import_layer(str(path), diff_id=diff_id(b""), limits=limits)
+            publish.import_layer(store, str(path), diff_id=diff_id(b""), limits=limits)
         store.close()
         assert stored(store.root) == before
 
@@ -187,11 +188,12 @@ def test_ten_gigabytes_in_ten_kilobytes(tmp_path: Path, store: Store) -> None:
 IMPORT = (
     "import sys, resource; from rktsd.errors import RktError\n"
     "from rktsd.store.store import Store; from rktsd.store.records import Limits\n"
+    "from rktsd.store import publish\n"
     "store, archive, digest, entries = sys.argv[1:]\n"
     "try:\n"
     "    with Store.open(store) as opened:\n"
     "        limits = Limits(entries=int(entries))\n"
-    "        opened.import_layer(archive, diff_id=digest, limits=limits)\n"
+    "        publish.import_layer(opened, archive, diff_id=digest, limits=limits)\n"
     "except RktError as error:\n"
     "    print(error, file=sys.stderr)\n"
     "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
@@ -238,7 +240,7 @@ def test_a_manifest_of_many_megabytes(tmp_path: Path, store: Store, size: int) -
     (tmp_path / "a").write_bytes(data)
     before = stored(store.root)
     with pytest.raises(BadInput, match=r"nested more than 64 levels|larger than 4194304 bytes"):
-        store.import_aci(str(tmp_path / "a"), source="a", verified_by="insecure")
+        publish.import_aci(store, str(tmp_path / "a"), source="a", verified_by="insecure")
     store.close()
     assert stored(store.root) == before
 

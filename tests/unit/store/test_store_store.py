@@ -13,6 +13,7 @@ import pytest
 
 from rktsd.appc.types import NameValue
 from rktsd.errors import BadInput, NotFound, RktError, StoreError, TrustError, Unsupported
+from rktsd.store import publish
 from rktsd.store.match import host_labels
 from rktsd.store.records import ImageRecord
 from rktsd.store.store import Store
@@ -32,7 +33,7 @@ MANIFEST = b'{"acKind":"ImageManifest"}'
 def put(store: Store, path: Path, content: bytes = b"", *, source: str = "file:a") -> ImageRecord:
     """Import an ACI that ``content`` makes different from others."""
     path.write_bytes(aci(member("rootfs/f", content)))
-    return store.import_aci(str(path), source=source, verified_by="insecure")
+    return publish.import_aci(store, str(path), source=source, verified_by="insecure")
 
 
 def record(image: str, **changes: object) -> ImageRecord:
@@ -112,13 +113,13 @@ def test_an_archive_in_the_stores_own_scratch_is_not_copied(tmp_path: Path, stor
     with store.temporary("download.aci") as path:
         Path(path).write_bytes(aci())
         inode = os.stat(path).st_ino
-        found = store.import_aci(path, source="x", verified_by="insecure")
+        found = publish.import_aci(store, path, source="x", verified_by="insecure")
         assert os.stat(store.blob_path(found.blobs[0])).st_ino == inode
 
 
 def test_ids(store: Store) -> None:
     for start in ("aabb", "aacc", "dd"):
-        store.add_image(record(an_id(start)), MANIFEST)
+        publish.add_image(store, record(an_id(start)), MANIFEST)
     assert store.find("sha512-aabb").id == an_id("aabb")
     assert store.find("sha512-dd").id == an_id("dd")
     assert store.find(an_id("aacc") + "0" * 64).id == an_id("aacc")
@@ -144,8 +145,10 @@ def test_names(store: Store) -> None:
         "05": labels(version="2", channel="beta", **host),
     }
     for when, (start, given) in enumerate(images.items(), 1):
-        store.add_image(record(an_id(start), labels=given, import_time=when), MANIFEST)
-    store.add_image(record(an_id("aa"), name="example.com/other", import_time=99), MANIFEST)
+        publish.add_image(store, record(an_id(start), labels=given, import_time=when), MANIFEST)
+    publish.add_image(
+        store, record(an_id("aa"), name="example.com/other", import_time=99), MANIFEST
+    )
 
     def find(reference: str) -> str:
         return store.find(reference).id[7:9]
@@ -166,12 +169,12 @@ def test_names(store: Store) -> None:
 
 def test_a_source_gives_its_newest_image(store: Store) -> None:
     one, two = an_id("01"), an_id("02")
-    store.add_image(record(one, source="docker://r/a:latest"), MANIFEST)
-    store.add_image(record(two, source="docker://r/a:latest"), MANIFEST)
+    publish.add_image(store, record(one, source="docker://r/a:latest"), MANIFEST)
+    publish.add_image(store, record(two, source="docker://r/a:latest"), MANIFEST)
     found = store.find_source("docker://r/a:latest")
     assert found is not None
     assert found.id == two
-    store.add_image(record(one, source="docker://r/a:latest"), MANIFEST)
+    publish.add_image(store, record(one, source="docker://r/a:latest"), MANIFEST)
     found = store.find_source("docker://r/a:latest")
     assert found is not None
     assert found.id == one
@@ -182,24 +185,24 @@ def test_a_source_gives_its_newest_image(store: Store) -> None:
 def test_layers_and_what_is_kept_beside_the_manifest(tmp_path: Path, store: Store) -> None:
     tar = archive(member("a", b"x"))
     (tmp_path / "l").write_bytes(tar)
-    store.import_layer(str(tmp_path / "l"), diff_id=diff_id(tar))
+    publish.import_layer(store, str(tmp_path / "l"), diff_id=diff_id(tar))
     layer = diff_id(tar).replace(":", "-")
     assert store.has_layer(diff_id(tar))
     extra = {"oci-manifest": b"{1}", "oci-config": b"{2}"}
-    store.add_image(record(an_id("01"), layers=(layer,)), MANIFEST, extra=extra)
+    publish.add_image(store, record(an_id("01"), layers=(layer,)), MANIFEST, extra=extra)
     assert store.manifest_bytes(an_id("01")) == MANIFEST
     assert store.manifest_bytes(an_id("01"), extra="oci-config") == b"{2}"
     with pytest.raises(NotFound):
         store.manifest_bytes(an_id("02"))
     with pytest.raises(StoreError, match=r"layer sha256-0+ is not in the store"):
-        store.add_image(record(an_id("02"), layers=("sha256-" + "0" * 64,)), MANIFEST)
+        publish.add_image(store, record(an_id("02"), layers=("sha256-" + "0" * 64,)), MANIFEST)
     with pytest.raises(StoreError, match=r"blob sha256:0+ is not in the store"):
-        store.add_image(record(an_id("02"), blobs=("sha256:" + "0" * 64,)), MANIFEST)
+        publish.add_image(store, record(an_id("02"), blobs=("sha256:" + "0" * 64,)), MANIFEST)
     for name in ("../evil", "manifest", "used", "a/b", ""):
         with pytest.raises(BadInput, match="cannot be kept"):
-            store.add_image(record(an_id("02")), MANIFEST, extra={name: b""})
+            publish.add_image(store, record(an_id("02")), MANIFEST, extra={name: b""})
     with pytest.raises(BadInput, match="bad image ID"):
-        store.add_image(record("sha512-../../../x"), MANIFEST)
+        publish.add_image(store, record("sha512-../../../x"), MANIFEST)
     assert [found.id for found in store.images()] == [an_id("01")]
 
 
@@ -215,11 +218,11 @@ def test_blobs_are_verified_while_they_move_in(tmp_path: Path, store: Store) -> 
     before = stored(store.root)
     (tmp_path / "bad").write_bytes(b"other")
     with pytest.raises(TrustError, match=r"digest is sha256:.*, not sha256:"):
-        store.add_blob(str(tmp_path / "bad"), digest)
+        publish.add_blob(store, str(tmp_path / "bad"), digest)
     assert stored(store.root) == before
     with store.temporary() as path:
         Path(path).write_bytes(b"blob")
-        assert store.add_blob(path, digest) == store.blob_path(digest)
+        assert publish.add_blob(store, path, digest) == store.blob_path(digest)
         assert not os.path.exists(path)
     assert Path(store.blob_path(digest)).read_bytes() == b"blob"
 
@@ -231,7 +234,7 @@ def test_collection_takes_what_nobody_needs(tmp_path: Path, store: Store) -> Non
     blob = tmp_path / "blob"
     blob.write_bytes(b"blob")
     digest = "sha256:" + hashlib.sha256(b"blob").hexdigest()
-    store.add_blob(str(blob), digest)
+    publish.add_blob(store, str(blob), digest)
     store.close()
     store.remove(gone.id)
     store.remove(running.id)
@@ -255,7 +258,7 @@ def test_claims_outlast_collections_by_others(tmp_path: Path, store: Store) -> N
     tar = archive(member("a"))
     (tmp_path / "l").write_bytes(tar)
     other = Store.open(store.root)
-    store.import_layer(str(tmp_path / "l"), diff_id=diff_id(tar))
+    publish.import_layer(store, str(tmp_path / "l"), diff_id=diff_id(tar))
     other.collect()
     assert store.claim(diff_id(tar))
     store.close()
@@ -386,12 +389,12 @@ def test_a_damaged_index_is_an_error_in_words(store: Store) -> None:
 def test_many_at_once(tmp_path: Path, store: Store) -> None:
     """Twelve imports of four images, and collections in between: all are there, nothing else."""
     code = (
-        "import sys; from rktsd.store.store import Store\n"
+        "import sys; from rktsd.store import publish; from rktsd.store.store import Store\n"
         "s = Store.open(sys.argv[1], create=True)\n"
         "if sys.argv[2] == 'collect':\n"
         "    for _ in range(10): s.collect()\n"
         "else:\n"
-        "    s.import_aci(sys.argv[2], source=sys.argv[3], verified_by='insecure')\n"
+        "    publish.import_aci(s, sys.argv[2], source=sys.argv[3], verified_by='insecure')\n"
     )
     root = Path(__file__).parents[3]
     ids = set()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rktsd.errors import BadInput, RktError, StoreError, TrustError
+from rktsd.store import publish
 from rktsd.store.records import Limits
 from rktsd.store.store import Store
 from rktsd.store.unpack import unpack
@@ -37,13 +38,13 @@ Put = Callable[[Store, Path, bytes], str]
 def put_aci(store: Store, path: Path, data: bytes) -> str:
     """Import an ACI; the directory of its layer."""
     path.write_bytes(data)
-    record = store.import_aci(str(path), source="file:a", verified_by="insecure")
+    record = publish.import_aci(store, str(path), source="file:a", verified_by="insecure")
     return store.layer_path(record.layers[0])
 
 
 def put_layer(store: Store, path: Path, data: bytes) -> str:
     path.write_bytes(data)
-    store.import_layer(str(path), diff_id=diff_id(data))
+    publish.import_layer(store, str(path), diff_id=diff_id(data))
     return store.layer_path(diff_id(data))
 
 
@@ -71,7 +72,7 @@ def test_everything_is_as_gnu_tar_packed_it(tmp_path: Path, tree: Path, store: S
     ]
     subprocess.run([*command, packed, "."], check=True)
     tar = gzip.decompress(packed.read_bytes())
-    store.import_layer(str(packed), diff_id=diff_id(tar))
+    publish.import_layer(store, str(packed), diff_id=diff_id(tar))
     assert snapshot(store.layer_path(diff_id(tar))) == wanted
 
 
@@ -91,7 +92,7 @@ def test_an_aci_by_gnu_tar(tmp_path: Path, tree: Path, store: Store) -> None:
         "-cJf",
     ]
     subprocess.run([*command, packed, "rootfs", "manifest"], check=True)
-    record = store.import_aci(str(packed), source="file:a", verified_by="insecure")
+    record = publish.import_aci(store, str(packed), source="file:a", verified_by="insecure")
     assert snapshot(store.layer_path(record.layers[0])) == wanted
     assert (record.name, record.kind, record.layers) == ("example.com/app", "aci", (record.id,))
     tar = subprocess.run(["xz", "-dc", packed], check=True, capture_output=True).stdout
@@ -275,7 +276,7 @@ def test_limits(tmp_path: Path, store: Store, case: str) -> None:
     packed = tmp_path / "bomb"
     packed.write_bytes(gzip.compress(data))
     with pytest.raises(BadInput, match=f"(?i){message}"):
-        store.import_layer(str(packed), diff_id=diff_id(data), limits=limits)
+        publish.import_layer(store, str(packed), diff_id=diff_id(data), limits=limits)
     store.close()
     assert stored(store.root) == before
 
@@ -284,7 +285,7 @@ def test_the_deepest_tree_that_is_allowed_comes_and_goes(tmp_path: Path, store: 
     path = "d/" * 2040 + "f"
     data = archive(pax({"path": path}), member("x", b"deep"))
     (tmp_path / "a").write_bytes(data)
-    store.import_layer(str(tmp_path / "a"), diff_id=diff_id(data))
+    publish.import_layer(store, str(tmp_path / "a"), diff_id=diff_id(data))
     assert store.has_layer(diff_id(data))
     store.close()
     assert store.collect().layers == (diff_id(data).replace(":", "-"),)
@@ -297,7 +298,7 @@ def test_another_digest_leaves_nothing(tmp_path: Path, store: Store) -> None:
     (tmp_path / "a").write_bytes(archive(member("a")))
     wanted = diff_id(b"something else")
     with pytest.raises(TrustError, match=f"uncompressed digest is sha256:.*, not {wanted}"):
-        store.import_layer(str(tmp_path / "a"), diff_id=wanted)
+        publish.import_layer(store, str(tmp_path / "a"), diff_id=wanted)
     store.close()
     assert stored(store.root) == before
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rktsd.errors import BadInput, TrustError
+from rktsd.store import publish
 from rktsd.store.records import ImageRecord
 from rktsd.store.store import Store
 from rktsd.store.verify import Verdict, verify
@@ -105,7 +106,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.fixture
 def image(tmp_path: Path, store: Store) -> ImageRecord:
     (tmp_path / "a.aci").write_bytes(aci(*CONTENT))
-    return store.import_aci(str(tmp_path / "a.aci"), source="a", verified_by="insecure")
+    return publish.import_aci(store, str(tmp_path / "a.aci"), source="a", verified_by="insecure")
 
 
 @pytest.mark.parametrize("case", CHANGES)
@@ -187,8 +188,8 @@ def test_layers_of_oci_images(tmp_path: Path, store: Store) -> None:
     for data in layers:
         for name in ("layer", "blob"):
             (tmp_path / name).write_bytes(data)
-        store.import_layer(str(tmp_path / "layer"), diff_id=diff_id(data))
-        store.add_blob(str(tmp_path / "blob"), diff_id(data))
+        publish.import_layer(store, str(tmp_path / "layer"), diff_id=diff_id(data))
+        publish.add_blob(store, str(tmp_path / "blob"), diff_id(data))
         digests.append(diff_id(data))
     kept = ImageRecord(
         id="sha512-" + "a" * 64, name="example.com/oci", labels=(), kind="oci",
@@ -199,7 +200,7 @@ def test_layers_of_oci_images(tmp_path: Path, store: Store) -> None:
         "oci-manifest": json.dumps({"layers": [{"digest": each} for each in digests]}).encode(),
         "oci-config": json.dumps({"rootfs": {"diff_ids": digests}}).encode(),
     }
-    record = store.add_image(kept, b"{}", extra=extra)
+    record = publish.add_image(store, kept, b"{}", extra=extra)
     assert [verdict.differences for verdict in verify(store, record)] == [(), ()]
     top = Path(store.layer_path(record.layers[0]))
     right = snapshot(top)
