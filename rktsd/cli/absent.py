@@ -2,5 +2,4 @@
 
 ABSENT = {
     "api-service": "ask rkt list --format=json and rkt status --format=json, or systemd",
-    "attach": "rkt logs --follow POD shows what the apps print; they have no standard input",
 }

@@ -116,6 +116,15 @@ COMMANDS: dict[str, Command] = {
         examples=("app stop --app=web box",),
         root=True,
     ),
+    "attach": Command(
+        "attaching",
+        "attach",
+        "Join the terminal or the streams of a running app",
+        "POD",
+        flags.ATTACH,
+        examples=("attach web", "attach --mode=list web", "attach --app=one --mode=stdout web"),
+        root=True,
+    ),
     "cat-manifest": Command(
         "queries",
         "cat_manifest",

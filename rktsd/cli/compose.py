@@ -25,6 +25,7 @@ from rktsd.cli.progress import Talk, talk
 from rktsd.errors import BadInput, UsageError
 from rktsd.host.files import read_limited
 from rktsd.images.fetch import fetch
+from rktsd.pods import streams
 from rktsd.pods.options import IPC, PID, AppOptions, PodOptions, app_options_at
 from rktsd.pods.overrides import AppOverrides, overrides_at
 from rktsd.pods.resolve import resolve
@@ -225,7 +226,7 @@ def runtime_app(
         image=RuntimeImage(""),
         read_only_root_fs=_is_on(arguments.values, "readonly-rootfs"),
         mounts=mounts,
-        annotations=read_value.name_values(arguments.values, "annotation"),
+        annotations=_annotations(arguments.values),
     )
     return app, _app_options(arguments.values, _overrides(arguments))
 
@@ -248,6 +249,18 @@ def _app_options(values: Values, overrides: AppOverrides) -> AppOptions:
     }
     found = app_options_at(Cursor("command line", "", given), overrides=overrides)
     return replace(found, insecure=read_value.insecure(values))
+
+
+def _annotations(values: Values) -> tuple[NameValue, ...]:
+    """The app's, among them what its streams are (rkt)."""
+    given = {name: values.last(name) for name in streams.KINDS}
+    for name, value in given.items():
+        if value is not None and value not in streams.KINDS[name]:
+            raise UsageError(f'--{name}: "{value}" is not one of {", ".join(streams.KINDS[name])}')
+    own = streams.as_annotations(given)
+    taken = {each.name for each in own}
+    others = read_value.name_values(values, "annotation")
+    return (*(each for each in others if each.name not in taken), *own)
 
 
 def _is_on(values: Values, flag: str) -> bool:

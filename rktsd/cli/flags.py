@@ -79,6 +79,7 @@ _STAGE1 = (
     _refused("stage1-hash", f"--stage1-hash {NOT_DONE}: no hash tells a flavor; use --stage1-name"),
 )
 _INTERACTIVE = Flag("interactive", help="give the app our terminal, or our standard input")
+_DETACH_KEYS = _value("detach-keys", "KEYS", "keys that leave it to itself (ctrl-p,ctrl-q)")
 
 # What may be said when a pod is started.
 _START = (
@@ -100,6 +101,7 @@ _START = (
     Flag("mds-register", help="tell the metadata service of the pod, and the apps where it is"),
     _value("pid", "private|shared", "processes of the apps: each its own, or all in common"),
     _INTERACTIVE,
+    _DETACH_KEYS,
 )
 
 _NO_OVERLAY = _refused(
@@ -125,10 +127,6 @@ _PREPARE = (
     *_STAGE1,
 )
 
-_STREAMS = tuple(
-    _refused(name, f"--{name} {NOT_DONE}: the journal takes the output of an app", scope=APP)
-    for name in ("stdin", "stdout", "stderr")
-)
 _APPS = (
     _SIGNATURE,
     _app("exec", "PATH", "execute this; arguments after -- are appended"),
@@ -184,7 +182,9 @@ _APPS = (
         "what this app does without: capabilities, paths, seccomp, all-run",
         several=True,
     ),
-    *_STREAMS,
+    _app("stdin", "null|stream|tty", "what the app reads: nothing, or who attaches to it"),
+    _app("stdout", "log|null|stream|tty", "where its output goes: journal, nowhere, who attaches"),
+    _app("stderr", "log|null|stream|tty", "where its errors go, in the same ways"),
 )
 
 _UUID_FILE = _value("uuid-file", "FILE", "read the UUID from FILE")
@@ -281,6 +281,12 @@ GC = (
     _value("grace-period", "TIME", "keep ended pods for TIME after they were marked (30m)"),
     _value("expire-prepared", "TIME", "remove prepared pods older than TIME (24h)"),
     Flag("mark-only", help="mark ended pods, remove nothing"),
+)
+ATTACH = (
+    _value("app", "APP", "the app; needed where the pod has several"),
+    _value("mode", "MODE", "list, auto, tty, tty-in, tty-out, or stdin,stdout,stderr (auto)"),
+    _DETACH_KEYS,
+    _UUID_FILE,
 )
 ENTER = (
     _ONE_APP,

@@ -31,6 +31,7 @@ _OF_A_RUN = {
     "rm": "rkt gc removes ended pods",
     "uuid-file-save": "rkt status tells the UUID",
     "interactive": "pods with a file have no terminal; use rkt enter",
+    "detach-keys": "rkt attach has them as well",
     "inherit-env": "the environment is another one at each start; use --environment",
     "platform": "write the platform into the image: docker://NAME,os=OS,arch=ARCH",
     "signature": "fetch the image with it first; the signature is kept with the image",

@@ -126,13 +126,21 @@ def _check_flags(parsed: Parsed) -> None:
     require_systemd()
     if parsed.values.on("interactive") and parsed.values.on("detach"):
         raise UsageError("--interactive and --detach contradict each other")
+    if "detach-keys" in parsed.values:
+        from rktsd.pods.attach import detach_keys
+
+        detach_keys(parsed.values.last("detach-keys"))
+        if not parsed.values.on("interactive"):
+            raise UsageError("--detach-keys are for --interactive")
 
 
 def _carry_out(context: Context, parsed: Parsed, uuid: str, pod: str) -> int:
     """Run a prepared pod in the foreground, or start it."""
     if not parsed.values.on("detach"):
         with _held(context, uuid):
-            return _run(context, uuid, pod, interactive=parsed.values.on("interactive"))
+            if parsed.values.on("interactive"):
+                return _run_interactive(context, parsed, uuid, pod)
+            return _run(context, uuid, pod)
     from rktsd.pods.run import start
 
     start(pod, context.paths)
@@ -189,13 +197,26 @@ def _change_options(context: Context, parsed: Parsed, directory: str) -> None:
         write_atomic(f"{directory}/options", dumps(options.to_json()), mode=0o640)
 
 
-def _run(context: Context, uuid: str, pod: str, *, interactive: bool) -> int:
+def _run(context: Context, uuid: str, pod: str) -> int:
+    from rktsd.pods.run import run as run_pod
+
     sys.stdout.flush()
-    if interactive:
-        from rktsd.pods.interactive import run as run_pod
-    else:
-        from rktsd.pods.run import run as run_pod
     return run_pod(uuid, context.paths, pod=pod, write=_write)
+
+
+def _run_interactive(context: Context, parsed: Parsed, uuid: str, pod: str) -> int:
+    from rktsd.pods.attach import detach_keys
+    from rktsd.pods.interactive import run as run_pod
+
+    keys = detach_keys(parsed.values.last("detach-keys"))
+    place = query.find(context.paths, uuid)
+    (app,) = query.status(place, query.Live()).apps
+    sys.stdout.flush()
+    status = run_pod(uuid, context.paths, pod=pod, app=app.name, keys=keys, write=_write)
+    if status is None:
+        context.note(f"detached; the way back: rkt attach {pod}")
+        return 0
+    return status
 
 
 def _write(data: bytes) -> bool:

@@ -8,7 +8,7 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _READ = 1 << 16
 _END_OF_INPUT = b"\x04"
@@ -21,39 +21,46 @@ def copy(master: int, ended: int) -> None:
     printed until then is still passed on. Our own terminal, if standard input is one, is raw
     meanwhile.
     """
-    with _raw(0), _size_follows(master):
+
+    def resize(size: bytes) -> None:
+        fcntl.ioctl(master, termios.TIOCSWINSZ, size)
+
+    with raw(0), size_follows(resize):
         sources = [0, master, ended]
         while True:
             ready = select.select(sources, [], [])[0]
             if master in ready:
-                data = _read(master)
+                data = read(master)
                 if not data:
                     return
-                _write(1, data)
+                write(1, data)
             elif ended in ready:
                 return
             if 0 in ready:
-                data = _read(0)
+                data = read(0)
                 if not data:
                     sources.remove(0)
-                _write(master, data or _END_OF_INPUT)
+                write(master, data or _END_OF_INPUT)
 
 
-def _read(descriptor: int) -> bytes:
+def read(descriptor: int, most: int = _READ) -> bytes:
+    """What is there to read; empty at the end, which is also a terminal that is closed."""
     try:
-        return os.read(descriptor, _READ)
+        return os.read(descriptor, most)
     except OSError:
         # The other side of a terminal is closed (EIO), or our own has hung up.
         return b""
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def write(descriptor: int, data: bytes) -> None:
+    """Write all of it. Raises OSError."""
     while data:
         data = data[os.write(descriptor, data) :]
 
 
 @contextlib.contextmanager
-def _raw(descriptor: int) -> Iterator[None]:
+def raw(descriptor: int) -> Iterator[None]:
+    """Keys come as bytes, if that is a terminal; in the end it is as before."""
     if not os.isatty(descriptor):
         yield
         return
@@ -66,11 +73,12 @@ def _raw(descriptor: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _size_follows(master: int) -> Iterator[None]:
+def size_follows(tell: Callable[[bytes], None]) -> Iterator[None]:
+    """Tell the size of our window, if we have one, now and when it changes (TIOCGWINSZ)."""
+
     def follow(*_: object) -> None:
         with contextlib.suppress(OSError):
-            size = fcntl.ioctl(sys.stdout.fileno(), termios.TIOCGWINSZ, b"\0" * 8)
-            fcntl.ioctl(master, termios.TIOCSWINSZ, size)
+            tell(fcntl.ioctl(sys.stdout.fileno(), termios.TIOCGWINSZ, b"\0" * 8))
 
     before = signal.signal(signal.SIGWINCH, follow)
     follow()

@@ -36,18 +36,28 @@ from rktsd.pods.rootchecks import (
 )
 from rktsd.pods.sockets import listeners
 from rktsd.pods.spec import AppImage, PodSpec
+from rktsd.pods.streams import streams_of
 from rktsd.pods.volumekinds import NAMED
 from rktsd.stage1 import carriedout
 from rktsd.stage1.joining import joined
 from rktsd.stage1.mounts import app_mounts
 from rktsd.stage1.plan import plan
-from rktsd.stage1.types import AppFacts, Input, Machine, Placeholder, PodFacts, PodPlan, VolumeFacts
+from rktsd.stage1.types import (
+    AppFacts,
+    Machine,
+    Placeholder,
+    PodFacts,
+    PodPlan,
+    Streams,
+    VolumeFacts,
+)
 from rktsd.store.executables import find_executable
 from rktsd.store.rootview import RootView
 from rktsd.store.users import lookup_user
 
 NETWORK_NAMESPACES = "/run/netns"
 RUN_INSECURE = frozenset({"capabilities", "paths", "seccomp"})
+_JOURNAL_ONLY = "stdout: nobody can open /dev/stdout by name, as this image does"
 _NO_STREAMS = "output: with stage1 fly nobody can open /dev/stdout by name, as this image does"
 
 # Which other architecture a machine's kernel runs as well.
@@ -81,12 +91,14 @@ def compile_pod(
     directory: str,
     paths: Paths,
     dry: bool = False,
-    input: Input | None = None,
+    input: str | None = None,
+    terminal: bool = False,
     joining: str | None = None,
 ) -> Compiled:
     """Look up what the plan has to be told, and plan. With ``dry`` nothing is recorded.
 
-    ``pod`` is the pod's name, or its UUID; ``directory`` is where it lies when it runs. The plan is
+    ``pod`` is the pod's name, or its UUID; ``directory`` is where it lies when it runs. The apps
+    read from the FIFO ``input``, or have a ``terminal`` and wait for whoever is at it. The plan is
     that of the app called ``joining`` alone where the pod runs already.
     Raises BadInput, NotFound or Unsupported naming the app, field and value at fault.
     """
@@ -136,8 +148,8 @@ def compile_pod(
     apps = [_with_placeholders(spec, app, directory) for app in apps]
     asking = [spec.manifest.isolators, *(app.app.isolators for app in apps)]
     facts = replace(facts, machine=with_shaping(machine, asking))
-    if input is not None:
-        apps = [replace(app, input=input) for app in apps]
+    if input is not None or terminal:
+        apps = [_begun_by_hand(app, input) for app in apps]
     if named:
         files["name"] = f"{pod}\n"
     planned = plan(facts, apps, whole=joining is None)
@@ -156,6 +168,18 @@ def compile_pod(
         "sockets": [(p.host_ip, p.host_port, p.pod_port, p.protocol) for p in sockets],
         "namespace": namespace,
     }
+
+
+def _begun_by_hand(facts: AppFacts, input: str | None) -> AppFacts:
+    """The app with what ``rkt run --interactive`` gives it. Raises BadInput."""
+    if facts.streams is not None:
+        raise BadInput(
+            f"app {facts.runtime.name}: its stdin, stdout or stderr is for rkt attach",
+            hint="start it without --interactive",
+        )
+    if input is not None:
+        return replace(facts, input=input)
+    return replace(facts, terminal=False, streams=Streams("tty", "tty", "tty", awaited=True))
 
 
 def _users(spec: PodSpec, pod: str, paths: Paths, *, dry: bool) -> int | None:
@@ -250,7 +274,10 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
     )
     if unfiltered:
         insecure |= {"seccomp"}
-    terminal = _terminal(view, options.output if options else None)
+    streams = streams_of(runtime)
+    terminal = _terminal(view, options.output if options else None, streams, name=runtime.name)
+    if terminal and streams is not None:
+        terminal, unapplied = False, (*unapplied, _JOURNAL_ONLY)
     if fly:
         insecure |= freedoms(app, launcher)
         if terminal:
@@ -289,11 +316,18 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         handlers=handlers(view, app, mounted=mounted, name=runtime.name),
         stop_signal=stop_signal(options.stop_signal if options else None, annotations),
         terminal=terminal,
+        streams=streams,
     )
 
 
-def _terminal(view: RootView, said: str | None) -> bool:
-    return logs_to_streams(view) if said is None else said == "tty"
+def _terminal(view: RootView, said: str | None, streams: Streams | None, *, name: str) -> bool:
+    """Whether what goes to the journal does so by way of a terminal. Raises BadInput."""
+    if said is not None and streams is not None:
+        raise BadInput(f"app {name}: output: stdin, stdout or stderr say it as well")
+    if said is None:
+        # FIFOs and terminals can be opened by name.
+        return (streams or Streams()).stdout == "log" and logs_to_streams(view)
+    return said == "tty"
 
 
 def _host_capabilities() -> frozenset[str]:

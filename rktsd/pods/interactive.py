@@ -10,30 +10,33 @@ from dataclasses import replace
 
 from rktsd.appc.types import NameValue, RuntimeApp
 from rktsd.errors import BadInput, StoreError
-from rktsd.host import terminal
 from rktsd.host.files import read_limited, write_atomic
 from rktsd.paths import Paths
+from rktsd.pods import attach
 from rktsd.pods import run as running
 from rktsd.pods.spec import PodSpec
-from rktsd.stage1.types import Input
 
 _CHUNK = 1 << 16
 _TERMINAL, _PIPE = "terminal", "pipe"
+_END_OF_INPUT = b"\x04"
 
 
-def run(uuid: str, paths: Paths, *, pod: str, write: Callable[[bytes], bool]) -> int:
-    """The same as ``pods.run.run``, with what we read from for the only app of the pod.
+def run(
+    uuid: str, paths: Paths, *, pod: str, app: str, keys: bytes, write: Callable[[bytes], bool]
+) -> int | None:
+    """The same as ``pods.run.run``, with what we read from for ``app``, the only one of the pod.
 
-    Where our standard input and output are terminals it gets one of its own, that ours is joined
-    to; otherwise what we are given, to its end.
+    Where our standard input and output are terminals it gets one of its own, that we attach to
+    (``pods.attach``); otherwise what we are given, to its end. None when ``keys`` detached us.
     """
     if os.isatty(0) and os.isatty(1):
-        return _with_terminal(uuid, paths, pod, write)
+        return _with_terminal(uuid, paths, pod, app=app, keys=keys, write=write)
     return _with_pipe(uuid, paths, pod, write)
 
 
-def _with_terminal(uuid: str, paths: Paths, pod: str, write: Callable[[bytes], bool]) -> int:
-    master, slave = os.openpty()
+def _with_terminal(
+    uuid: str, paths: Paths, pod: str, *, app: str, keys: bytes, write: Callable[[bytes], bool]
+) -> int | None:
     over, end = os.pipe2(os.O_CLOEXEC)
     interrupts = running.Interrupts()
     outcome: list[int | BaseException] = []
@@ -47,26 +50,35 @@ def _with_terminal(uuid: str, paths: Paths, pod: str, write: Callable[[bytes], b
             os.close(end)
 
     kind = os.environ.get("TERM", "linux")
-    try:
-        with (
-            _offered(paths, pod, _TERMINAL, os.ttyname(slave), kind),
-            running.caught(interrupts),
-        ):
-            # Signals, the size of the window among them, come to this thread alone.
-            thread = threading.Thread(target=work)
-            thread.start()
-            try:
-                terminal.copy(master, over)
-            finally:
-                thread.join()
-    finally:
-        # Open up to here: without anybody on it the terminal would seem to have hung up.
-        for each in (slave, master, over):
-            os.close(each)
+    detached = False
+    with (
+        _offered(paths, pod, _TERMINAL, "", kind),
+        running.caught(interrupts),
+    ):
+        # Signals, the size of the window among them, come to this thread alone.
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            detached = _attached(paths, pod, app=app, keys=keys, over=over)
+            if detached:
+                interrupts.leave()
+        finally:
+            thread.join()
+    os.close(over)
     (found,) = outcome
     if isinstance(found, BaseException):
         raise found
-    return found
+    return None if detached else found
+
+
+def _attached(paths: Paths, pod: str, *, app: str, keys: bytes, over: int) -> bool:
+    """Work in the terminal of the app. Whether ``keys`` ended that."""
+    channel = attach.connect_when_there(paths, pod, app, over)
+    if channel is None:
+        return False
+    with channel:
+        wanted = ("tty-in", "tty-out")
+        return attach.attach(channel, wanted, keys=keys, over=over, end=_END_OF_INPUT).detached
 
 
 def _with_pipe(uuid: str, paths: Paths, pod: str, write: Callable[[bytes], bool]) -> int:
@@ -117,12 +129,15 @@ def _offered(paths: Paths, pod: str, kind: str, path: str, name: str) -> Iterato
             os.unlink(word)
 
 
-def offered(paths: Paths, pod: str, spec: PodSpec) -> tuple[Input | None, PodSpec]:
-    """What a pod that is being started reads from, if anything; and the pod with the kind of that
-    terminal in its environment. Raises BadInput, StoreError."""
+def offered(paths: Paths, pod: str, spec: PodSpec) -> tuple[str | None, bool, PodSpec]:
+    """The FIFO that a pod which is being started reads from, if any; whether somebody waits to be
+    at its terminal; and the pod, with the kind of that terminal in its environment.
+
+    Raises BadInput, StoreError.
+    """
     word = f"{paths.run}/input/{pod}"
     if not os.path.exists(word):
-        return None, spec
+        return None, False, spec
     lines = read_limited(word, 1 << 12).decode(errors="replace").splitlines()
     if len(lines) != 3:
         raise BadInput(f"{word}: not three lines")
@@ -130,7 +145,8 @@ def offered(paths: Paths, pod: str, spec: PodSpec) -> tuple[Input | None, PodSpe
     if kind == _TERMINAL:
         apps = tuple(_on_terminal(each, name) for each in spec.manifest.apps)
         spec = replace(spec, manifest=replace(spec.manifest, apps=apps))
-    return Input(path, kind == _TERMINAL), spec
+        return None, True, spec
+    return path, False, spec
 
 
 def _on_terminal(runtime: RuntimeApp, name: str) -> RuntimeApp:

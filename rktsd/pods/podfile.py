@@ -24,7 +24,7 @@ from rktsd.errors import BadInput, RktError
 from rktsd.host import files
 from rktsd.images.references import Kind, parse_reference
 from rktsd.paths import Paths
-from rktsd.pods import health, shortforms
+from rktsd.pods import health, shortforms, streams
 from rktsd.pods.locate import MAX_POD_FILE, find_pod_file
 from rktsd.pods.options import (
     AppOptions,
@@ -55,8 +55,8 @@ APP_KEYS = (
     "capabilities-retain", "capabilities-remove", "no-new-privileges", "oom-score-adj",
     "seccomp-retain", "seccomp-remove", "seccomp-errno", "rlimits", "pids", "block-bandwidth",
     "block-iops", "network-bandwidth", "sysctl", "selinux-context", "apparmor-profile",
-    "read-only-root", "stop-timeout", "stop-signal", "output", "after", "requires", "health",
-    "mounts", "ports", "annotations", "systemd",
+    "read-only-root", "stop-timeout", "stop-signal", "output", "stdin", "stdout", "stderr", "after",
+    "requires", "health", "mounts", "ports", "annotations", "systemd",
 )  # fmt: skip
 # Fields whose value is the limit of an isolator, and those whose value is an isolator's.
 LIMITED = (
@@ -319,7 +319,7 @@ def _app(place: Cursor, *, volumes: dict[str, Volume]) -> _App:
         image=RuntimeImage(id=""),
         read_only_root_fs=place.get("read-only-root").boolean(),
         mounts=mounts,
-        annotations=_annotations(place.get("annotations")),
+        annotations=(*_annotations(place.get("annotations")), *_streams(place)),
     )
     return _App(app, app_options_at(place, overrides=overrides), published)
 
@@ -364,6 +364,13 @@ def _image(place: Cursor) -> None:
         raise place.problem(str(error)) from error
     if found.kind not in _ELSEWHERE and not found.target.startswith("/"):
         raise place.problem(f"{shown(text)} is a relative path", hint="write the whole path")
+
+
+def _streams(place: Cursor) -> tuple[NameValue, ...]:
+    given = {name: place.get(name) for name in streams.KINDS}
+    return streams.as_annotations(
+        {name: each.one_of(*streams.KINDS[name]) for name, each in given.items() if each.given}
+    )
 
 
 def _annotations(place: Cursor) -> tuple[NameValue, ...]:

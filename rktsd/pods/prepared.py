@@ -83,9 +83,15 @@ def compile_prepared(uuid: str, paths: Paths, *, pod: str = "") -> Compiled:
         with locked(paths.store, shared=True), locked(directory):
             spec = specs.load(directory)
             runs.check_layers(paths, sorted(spec.layers()), pod=uuid)
-            given, spec = interactive.offered(paths, pod, spec)
+            input, terminal, spec = interactive.offered(paths, pod, spec)
             compiled = compile_pod(
-                spec, pod=pod, uuid=uuid, directory=target, paths=paths, input=given
+                spec,
+                pod=pod,
+                uuid=uuid,
+                directory=target,
+                paths=paths,
+                input=input,
+                terminal=terminal,
             )
             runs.check(paths, compiled)
             runs.announce(compiled)

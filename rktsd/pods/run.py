@@ -11,7 +11,7 @@ from rktsd.host.files import write_atomic
 from rktsd.pods import directories, endings, query
 from rktsd.systemd.bus import Bus
 from rktsd.systemd.journal import Follower, complaints
-from rktsd.systemd.names import app_unit, barrier_unit, pod_unit
+from rktsd.systemd.names import pod_and_app, pod_unit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,12 +29,14 @@ class Interrupts:
     """Counts the signals that ask us to stop; ``descriptor`` is readable when there are new ones.
 
     The handlers raise nothing: an exception in the middle of a D-Bus callback would be lost.
-    ``first`` is the number of the first signal, 0 when there was none.
+    ``first`` is the number of the first signal, 0 when there was none. ``left``: we are to go, and
+    the pod is to stay.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.first = 0
+        self.left = False
         self._last = -_ONE_WISH
         self.descriptor, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -46,6 +48,12 @@ class Interrupts:
             return
         self.first = self.first or signal
         self.count += 1
+        with contextlib.suppress(OSError):
+            os.write(self._write, b"x")
+
+    def leave(self) -> None:
+        """Ask for the end of the wait alone; from another thread."""
+        self.left = True
         with contextlib.suppress(OSError):
             os.write(self._write, b"x")
 
@@ -144,6 +152,8 @@ def run(
         Bus(hold_back=_SIGNALS) as bus,
     ):
         result = _wait(bus, pod, bus.start(unit), paths=paths, interrupts=interrupts)
+        if interrupts.left:
+            return 0
         follower.finish()
         if pod == uuid:
             reset_failed(bus, unit)
@@ -156,11 +166,13 @@ def run(
 
 
 def _wait(bus: Bus, pod: str, job: bytes, *, paths: Paths, interrupts: Interrupts) -> str:
-    """Until the start is over and the unit is at rest. Returns how the start ended."""
+    """Until the start is over and the unit is at rest, or we leave. Returns how the start ended."""
     unit, result, seen = pod_unit(pod), "", 0
     while True:
         result = result or bus.wait(job, 0)
         if result and bus.active_states([unit]).get(unit) not in query.LIVE:
+            return result
+        if interrupts.left:
             return result
         if interrupts.count > seen:
             interrupts.clear()
@@ -192,10 +204,8 @@ def kill(bus: Bus, paths: Paths, pod: str) -> None:
             units = file.read().split()
     except OSError:
         return
-    beginning = app_unit(pod, "").removesuffix(".service")
     for unit in units:
-        app = unit.startswith(beginning) and unit.endswith(".service")
-        if app and unit != barrier_unit(pod):
+        if pod_and_app(unit) is not None:
             with contextlib.suppress(SystemdError):
                 bus.kill(unit, "main", signal.SIGKILL)
 

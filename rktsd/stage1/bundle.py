@@ -13,7 +13,7 @@ from typing import Any
 from rktsd.appc import isolators, limits
 from rktsd.appc.cursor import shown
 from rktsd.errors import BadInput
-from rktsd.stage1 import launcher, processes, syscalls, users
+from rktsd.stage1 import attachment, launcher, processes, syscalls, users
 from rktsd.stage1.mounts import BindMount, hidden
 from rktsd.stage1.overlay import overlay
 from rktsd.stage1.readiness import MANAGER_SOCKET, readiness
@@ -35,6 +35,9 @@ INACCESSIBLE = "/run/systemd/inaccessible/reg"
 
 # Where an app finds its credentials.
 CREDENTIALS = "/run/credentials"
+
+# Of what kind a terminal is that many may attach to, where the app is not told (Docker).
+_ANY_TERMINAL = "xterm"
 
 _CREDENTIAL_SETTINGS = (
     "LoadCredential", "LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted",
@@ -61,6 +64,8 @@ def environment(facts: AppFacts) -> list[str]:
     found.update(socket_environment(facts))
     if has_credentials(facts):
         found["CREDENTIALS_DIRECTORY"] = CREDENTIALS
+    if facts.streams is not None and facts.streams.terminal:
+        found.setdefault("TERM", _ANY_TERMINAL)
     found["container"] = "rkt"
     return [f"{name}={value}" for name, value in found.items()]
 
@@ -257,6 +262,9 @@ def run_script(
         *_credential_options(facts, bundle),
     ]
     variables = "SYSTEMD_LOG_LEVEL=notice"
+    if facts.streams is not None and facts.streams.stderr != "log" and not facts.streams.awaited:
+        # What it has to complain of is not the app's word.
+        variables += " SYSTEMD_LOG_TARGET=journal"
     if "seccomp" in facts.insecure or _launcher_filters(facts):
         variables += " SYSTEMD_SECCOMP=0"
     if not facts.runtime.read_only_root_fs:
@@ -283,7 +291,8 @@ def script(
     """A script that becomes ``command`` when all is done that has to be before."""
     # An app that is restarted has not ended any more.
     status = shlex.quote(f"{pod.directory}/status/{facts.runtime.name}")
-    first = f"[ ! -e {status} ] || rm -f {status}\n{_input_line(facts)}"
+    first = f"[ ! -e {status} ] || rm -f {status}\n"
+    first += f"{_input_line(facts)}{attachment.script_line(pod, facts)}"
     if handler:
         first = "unset NOTIFY_SOCKET\n"
     return (
@@ -294,17 +303,13 @@ def script(
 
 
 def _console(facts: AppFacts) -> str:
-    if facts.input is not None:
-        return "interactive" if facts.input.terminal else "pipe"
-    return "read-only" if facts.terminal else "pipe"
+    if facts.streams is not None and facts.streams.terminal:
+        return "interactive" if facts.streams.stdin == "tty" else "read-only"
+    return "read-only" if facts.terminal and facts.input is None else "pipe"
 
 
 def _input_line(facts: AppFacts) -> str:
-    """Take what the app reads from. A terminal becomes that of our session by being opened."""
-    if facts.input is None:
-        return ""
-    path = shlex.quote(facts.input.path)
-    return f"exec <>{path} >&0 2>&0\n" if facts.input.terminal else f"exec <{path}\n"
+    return "" if facts.input is None else f"exec <{shlex.quote(facts.input)}\n"
 
 
 def _signal(number: int) -> str:

@@ -44,6 +44,8 @@ def _as_root(facts: AppFacts, handler: Handler) -> AppFacts:
         gid=0,
         systemd=limits,
         terminal=False,
+        input=None,
+        streams=None,
         listeners=(),
     )
 

@@ -18,7 +18,17 @@ from rktsd import paths
 from rktsd.appc import isolators, limits
 from rktsd.config.flavors import FLY
 from rktsd.errors import BadInput, Unsupported
-from rktsd.stage1 import bundle, fly, health, joining, processes, resources, sysctl, users
+from rktsd.stage1 import (
+    attachment,
+    bundle,
+    fly,
+    health,
+    joining,
+    processes,
+    resources,
+    sysctl,
+    users,
+)
 from rktsd.stage1.flavors import app_bundle
 from rktsd.stage1.handlers import commands, handler_bundles
 from rktsd.stage1.mounts import AppMounts, BindMount, app_mounts
@@ -124,6 +134,9 @@ def plan(pod: PodFacts, apps: Sequence[AppFacts], *, whole: bool = True) -> PodP
         units.append(_app_unit(pod, facts, bundle_directory, mounts.binds, activated))
         if facts.listeners:
             units.append(socket_unit(pod, facts))
+        if attachment.endpoints(facts):
+            units.append(attachment.unit(pod, facts))
+            files += attachment.files(pod, facts)
         if facts.health is not None:
             units += health.health_units(pod, facts)
             files += health.files(pod, facts)
@@ -178,6 +191,7 @@ def _app_directories(
         yield fly.work_directory(pod, facts.runtime.name), 0o700, 0, 0
     if facts.launcher is not None:
         yield f"{pod.directory}/launchers", 0o700, 0, 0
+    yield from attachment.directories(pod, facts)
     if mounts.directories or any(not fill["name"] for fill in mounts.fills):
         yield f"{pod.directory}/volumes", 0o700, 0, 0
     yield from mounts.directories
@@ -311,6 +325,7 @@ def _app_unit(
     stop_timeout = DEFAULT_STOP_TIMEOUT if facts.stop_timeout is None else facts.stop_timeout
     documentation = [MANUAL, *pod.documentation]
     record = [f"{paths.LIBEXEC}/record-result", f"{pod.directory}/status/{name}"]
+    record += attachment.record(pod, facts)
     chosen: list[Property] = [
         ("Description", "s", f"{name} of pod {pod.name} ({facts.image})"),
         ("Documentation", "as", documentation),
@@ -351,6 +366,7 @@ def _app_unit(
     if socket is not None:
         # To stop it is not to stop the app: only the barrier requires it.
         chosen += [("Wants", "as", [socket]), ("After", "as", [socket])]
+    chosen += attachment.dependencies(pod, facts)
     if facts.health is not None:
         chosen.append(("Wants", "as", [names.health_timer(pod.name, name)]))
     if facts.requires:

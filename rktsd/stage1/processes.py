@@ -47,8 +47,8 @@ def _contradictions(
         yield "register", "systemd-machined would be told numbers that are not the host's"
     if facts.listeners:
         yield f"{app}: socket-activated", "sockets are for process 1"
-    if facts.input is not None and facts.input.terminal:
-        yield "interactive", "a terminal would go with the first process of the unit"
+    if facts.streams is not None and facts.streams.terminal:
+        yield f"{app}: a terminal of its own", "it would go with the first process of the unit"
     if readiness(facts).unit_type == "oneshot":
         yield f'{app}: systemd.Type: "oneshot"', "systemd knows one main process of it only"
 

@@ -82,12 +82,22 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """What an app reads from, where that is not nothing: a terminal, also for all that it prints,
-    or a FIFO; ``path`` of either on the host."""
+class Streams:
+    """What the streams of an app are, where they are not nothing and the journal.
 
-    path: str
-    terminal: bool
+    ``stdin`` is null, stream or tty, the others log, null, stream or tty. A terminal is that of
+    both. ``awaited``: the app begins when somebody has attached.
+    """
+
+    stdin: str = "null"
+    stdout: str = "log"
+    stderr: str = "log"
+    awaited: bool = False
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the app has a terminal to attach to."""
+        return self.stdout == "tty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +107,9 @@ class AppFacts:
     ``app`` is what runs: the image's app section, or the pod's, with all overrides. ``layers`` are
     directories, topmost first. ``executable`` is the absolute path of the program in the root.
     ``after`` and ``requires`` are other apps, for which this one waits. ``terminal`` makes its
-    standard output one, so that it can be opened by name. Nothing is seen at the paths
-    ``inaccessible``. ``own_files`` are those of /etc/hosts,
-    /etc/hostname and /etc/resolv.conf that the image brings.
+    standard output one, so that it can be opened by name. ``input`` is a FIFO of the host that it
+    reads from. Nothing is seen at the paths ``inaccessible``. ``own_files`` are those of
+    /etc/hosts, /etc/hostname and /etc/resolv.conf that the image brings.
     """
 
     runtime: RuntimeApp
@@ -126,7 +136,8 @@ class AppFacts:
     handlers: tuple[Handler, ...] = ()
     stop_signal: int = SIGTERM
     terminal: bool = False
-    input: Input | None = None
+    input: str | None = None
+    streams: Streams | None = None
     inaccessible: tuple[str, ...] = ()
 
 

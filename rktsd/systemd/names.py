@@ -65,6 +65,11 @@ def health_timer(pod: str, app: str) -> str:
     return f"{health_service(pod, app).removesuffix('.service')}.timer"
 
 
+def attach_unit(pod: str, app: str) -> str:
+    """The unit that hands round the streams of an app that others attach to."""
+    return f"{app_unit(pod, app).removesuffix('.service')}._attach.service"
+
+
 def metadata_socket(pod: str, *, own_network: bool) -> str:
     """The socket of the metadata service: the pod's own, or that of all on the host's network."""
     return f"rkt-metadata@{pod}.socket" if own_network else "rkt-metadata.socket"

@@ -88,7 +88,7 @@ _BY_REASON = {
     "use the field network": "PrivateNetwork NetworkNamespacePath",
     # Environment and streams
     "use the field environment": "EnvironmentFile PassEnvironment UnsetEnvironment",
-    "the journal takes the output of an app, and it has no input": (
+    "use the fields stdin, stdout and stderr": (
         "StandardInput StandardOutput StandardError StandardInputText StandardInputData TTYPath"
         " TTYReset TTYVHangup TTYVTDisallocate TTYRows TTYColumns"
     ),

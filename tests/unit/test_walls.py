@@ -23,6 +23,7 @@ ANYWHERE = {"rktsd"}
 PURE = (
     "appc",
     "stage1/plan.py",
+    "stage1/attachment.py",
     "stage1/bundle.py",
     "stage1/flavors.py",
     "stage1/fly.py",

@@ -49,6 +49,7 @@ RKT_1_30 = {
     "app start": "app uuid-file",
     "app status": "app format uuid-file",
     "app stop": "app uuid-file",
+    "attach": "app detach-keys mode uuid-file",
     "completion": "",
     "config": "pretty-print",
     "export": "app overwrite to-store full uuid-file",
@@ -57,10 +58,10 @@ RKT_1_30 = {
     "image fetch": f"signature full {_PULL} platform",
     "run": (
         f"net {_DNS} interactive ipc mds-register uuid-file-save {_MADE} {_APPS} platform"
-        " detach replace rm pid"
+        " detach replace rm pid detach-keys"
     ),
     "prepare": f"quiet {_MADE} {_APPS} platform replace uuid-file-save",
-    "run-prepared": f"net {_DNS} interactive ipc mds-register detach rm uuid-file pid",
+    "run-prepared": f"net {_DNS} interactive ipc mds-register detach rm uuid-file pid detach-keys",
     "list": "full no-legend format",
     "status": "wait wait-ready format uuid-file",
     "stop": "force signal timeout uuid-file",
@@ -96,7 +97,7 @@ OURS = {
     "generate quadlet": "force output overwrite strict",
     "generate run": (
         f"force output overwrite net {_DNS} interactive ipc mds-register uuid-file-save {_MADE}"
-        f" {_APPS.replace(' output', '')} platform detach replace rm pid"
+        f" {_APPS.replace(' output', '')} platform detach replace rm pid detach-keys"
     ),
     "pod check": "instance",
     "start": "uuid-file",
@@ -131,16 +132,15 @@ RKT_GLOBAL = (
 )
 
 REFUSED = {
-    "app add": {"stdin", "stdout", "stderr"},
     "app sandbox": {"no-overlay"},
     "run": {
-        "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
+        "no-overlay", "stage1-hash",
     },
     "prepare": {
-        "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
+        "no-overlay", "stage1-hash",
     },
     "generate run": {
-        "no-overlay", "stdin", "stdout", "stderr", "stage1-hash",
+        "no-overlay", "stage1-hash",
     },
 }  # fmt: skip
 

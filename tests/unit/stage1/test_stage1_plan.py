@@ -40,6 +40,7 @@ from rktsd.stage1.types import (
     Placeholder,
     PodFacts,
     PodPlan,
+    Streams,
     VolumeFacts,
 )
 
@@ -511,7 +512,18 @@ def _instance() -> PodPlan:
     return plan(_pod(apps, name="many@7", run_directory="/run/rkt/pods/many@7"), apps)
 
 
+def _attached() -> PodPlan:
+    handler = Handler("pre-start", "/bin/prepare", ("/bin/prepare",))
+    apps = [
+        _facts(streams=Streams("stream", "stream", "null"), handlers=(handler,)),
+        _facts("php", streams=Streams("tty", "tty", "tty", awaited=True)),
+        _facts("mute", streams=Streams("null", "tty", "tty")),
+    ]
+    return plan(_pod(apps), apps)
+
+
 CASES = {
+    "attached": _attached,
     "private-users": _private_users,
     "plain": _plain,
     "two-apps": _two_apps,
