@@ -13,7 +13,7 @@ from rktsd.appc.isolators import CAPABILITIES_BY_NUMBER
 from rktsd.errors import BadInput, NotFound, RktError, SystemdError
 from rktsd.paths import Paths
 from rktsd.pods import processes
-from rktsd.stage1 import launcher
+from rktsd.stage1 import inside, launcher
 from rktsd.systemd.bus import Bus
 from rktsd.systemd.names import app_unit
 
@@ -192,6 +192,10 @@ def _order(paths: Paths, pod: str, *, app: str, pid: int, request: Request) -> d
     sets = {
         kind: _numbers(names, where) for kind, names in (process.get("capabilities") or {}).items()
     }
+    if "fly" in config:
+        # Settings of its unit may have taken more away than its bundle says.
+        held = inside.held_capabilities(str(pid), "CapBnd")
+        sets = {kind: [each for each in found if each in held] for kind, found in sets.items()}
     keep = sets.get("bounding", [])
     user = process["user"]
     return {

@@ -117,7 +117,13 @@ def _confinement(process: dict[str, Any], order: dict[str, Any]) -> dict[str, An
         last = int(file.read())
     with open("/proc/self/oom_score_adj") as file:
         score = int(file.read())
-    keep = set(order["capabilities"]["bounding"])
+    # Settings of the unit take some away (ProtectClock= and the like).
+    held = inside.held_capabilities("self", "CapPrm")
+    capabilities = {
+        kind: [number for number in numbers if number in held]
+        for kind, numbers in order["capabilities"].items()
+    }
+    keep = set(capabilities["bounding"])
     return {
         "label": process.get("selinuxLabel", ""),
         "oom_score_adj": process.get("oomScoreAdj", score),
@@ -130,7 +136,7 @@ def _confinement(process: dict[str, Any], order: dict[str, Any]) -> dict[str, An
         "groups": process["user"]["additionalGids"],
         "gid": process["user"]["gid"],
         "uid": process["user"]["uid"],
-        "capabilities": order["capabilities"],
+        "capabilities": capabilities,
     }
 
 

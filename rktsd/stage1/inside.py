@@ -115,6 +115,14 @@ def _bits(names: list[int]) -> int:
     return sum(1 << number for number in set(names))
 
 
+def held_capabilities(process: str, kind: str) -> frozenset[int]:
+    """The numbers of a set of capabilities of a process, CapPrm or CapBnd (proc(5))."""
+    with open(f"/proc/{process}/status") as file:
+        words = (line.split() for line in file if line.startswith(f"{kind}:"))
+        bits = int(next(words)[1], 16)
+    return frozenset(number for number in range(bits.bit_length()) if bits >> number & 1)
+
+
 def _set_capabilities(order: dict[str, Any]) -> None:
     words = []
     sets = [

@@ -380,7 +380,8 @@ def _app_unit(
         ]
     chosen += _ipc(pod, name)
     chosen += resources.resource_properties(facts.app.isolators, pod.machine)
-    chosen += unit_properties(facts.systemd or {}, f"app {name}: systemd", slice=False)
+    where, is_fly = f"app {name}: systemd", pod.flavor == FLY
+    chosen += unit_properties(facts.systemd or {}, where, slice=False, fly=is_fly)
     return {"name": names.app_unit(pod.name, name), "properties": merged(chosen)}
 
 

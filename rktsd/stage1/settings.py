@@ -8,7 +8,7 @@ from rktsd.errors import BadInput
 from rktsd.stage1.bundle import ambient_capabilities
 from rktsd.stage1.carriedout import check as check_carried_out
 from rktsd.stage1.readiness import check as check_readiness
-from rktsd.systemd import names, properties, settings
+from rktsd.systemd import names, properties, settings, values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from rktsd.systemd.bus import Property
 
 
-def check_settings(table: Mapping[str, object], where: str, *, slice: bool) -> None:
+def check_settings(
+    table: Mapping[str, object], where: str, *, slice: bool, fly: bool = False
+) -> None:
     """Raise BadInput, beginning with ``where``, for settings that ``plan`` would refuse.
 
     For those who have much to do before they can plan.
     """
-    unit_properties(table, where, slice=slice)
+    unit_properties(table, where, slice=slice, fly=fly)
     check_readiness(table, where)
     ambient_capabilities(table, where)
     check_carried_out(table, where)
@@ -30,8 +32,13 @@ def check_settings(table: Mapping[str, object], where: str, *, slice: bool) -> N
             properties.limit(setting, value, f"{where}.{setting}")
 
 
-def unit_properties(table: Mapping[str, object], where: str, *, slice: bool) -> list[Property]:
-    """What of a table the unit itself is told. Raises BadInput, beginning with ``where``."""
+def unit_properties(
+    table: Mapping[str, object], where: str, *, slice: bool, fly: bool = False
+) -> list[Property]:
+    """What of a table the unit itself is told. Raises BadInput, beginning with ``where``.
+
+    ``fly`` tells of an app of that flavor, ``slice`` of a pod.
+    """
     chosen: list[Property] = []
     for setting, value in table.items():
         at = f"{where}.{setting}"
@@ -40,6 +47,10 @@ def unit_properties(table: Mapping[str, object], where: str, *, slice: bool) -> 
             raise BadInput(f"{at}: not a setting of a slice", hint=hint)
         if properties.known(setting):
             chosen += properties.convert(setting, value, at)
+        elif fly and not slice and setting in settings.OF_FLY:
+            form = settings.OF_FLY[setting]
+            read = values.boolean if form == "b" else values.text
+            chosen.append((setting, form, read(value, at)))
         elif setting not in settings.TRANSLATED:
             raise _refusal(setting, at)
         elif setting in settings.FIELDS:
@@ -53,7 +64,9 @@ def _refusal(setting: str, where: str) -> BadInput:
     from rktsd.systemd.refused import REFUSED
 
     if setting in REFUSED:
-        return BadInput(f"{where}: not for an app", hint=REFUSED[setting])
+        of_fly = '; stage1 = "fly" in the pod file takes it' if setting in settings.OF_FLY else ""
+        reason = f"{REFUSED[setting]}{of_fly}"
+        return BadInput(f"{where}: not for an app", hint=reason)
     from difflib import get_close_matches
 
     close = get_close_matches(setting, [*properties.FORMS, *settings.TRANSLATED], n=1)

@@ -125,6 +125,19 @@ TRANSLATED = frozenset(
 )
 """What ``stage1`` or the reader of pod files does itself."""
 
+# Of what is refused, what keeps an app of stage1 fly from the host, with its D-Bus type: it is one
+# of systemd's own services, and has nothing of what systemd-nspawn does for others.
+OF_FLY = {
+    **dict.fromkeys(
+        (
+            "PrivateDevices", "ProtectClock", "ProtectControlGroups", "ProtectHostname",
+            "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables",
+        ),
+        "b",
+    ),
+    "ProtectProc": "s",
+}  # fmt: skip
+
 # A slice has these and those of systemd.unit(5).
 _UNIT = (
     "Description Documentation StartLimitIntervalSec StartLimitBurst StartLimitAction"

@@ -98,6 +98,36 @@ def test_a_filter_needs_no_place_in_the_root(pod_box: Box, make_pod: MakePod) ->
     assert "cannot run nothing: No such file or directory" in missing.stderr
 
 
+PROTECTED = {
+    "PrivateDevices": "ls /dev/loop0",
+    "ProtectHostname": "hostname $(hostname)",
+    "ProtectControlGroups": "cd /sys/fs/cgroup/$1 && mkdir made && rmdir made",
+    # CAP_SYS_TIME
+    "ProtectClock": "[ $((0x$(grep CapBnd /proc/self/status | cut -f2) >> 25 & 1)) = 1 ]",
+    "ProtectKernelLogs": "dmesg",
+}
+
+
+def test_settings_that_keep_it_from_the_host(pod_box: Box, make_pod: MakePod) -> None:
+    tried = "; ".join(
+        f"( {step} ) >/dev/null 2>&1 && echo {name}" for name, step in PROTECTED.items()
+    )
+    group = "unified" if pod_box.shell("ls -d /sys/fs/cgroup/unified || :").strip() else "."
+    script = f"set -- {group}; {tried}; ls -d /proc/1 2>/dev/null; cat /etc/hostname; echo done"
+    free = lines_of(fly(make_pod, "free", script))
+    assert set(free) >= {*PROTECTED, "/proc/1"} - {"ProtectKernelLogs"}
+    words = [*PROTECTED, "ProtectKernelModules", "ProtectKernelTunables"]
+    extra = "[app.systemd]\n" + "".join(f"{name} = true\n" for name in words)
+    kept = fly(make_pod, "kept", script, extra=f"{extra}ProtectProc = 'invisible'\n")
+    assert [line for line in lines_of(kept) if line in (*PROTECTED, "done")] == ["done"]
+    # Group 0 sees processes all the same, as the kernel has it (proc(5)).
+    own = "user = 1000\ngroup = 1000\nsystemd = { ProtectProc = 'invisible' }\n"
+    assert "/proc/1" not in lines_of(fly(make_pod, "user", script, extra=own))
+    other = make_pod("other", app("one", "echo no", extra="systemd = { ProtectClock = true }\n"))
+    assert other.systemctl("start").returncode == 1
+    assert "systemd.ProtectClock: not for an app" in other.errors()[-1]
+
+
 def test_limits_hold(pod_box: Box, make_pod: MakePod) -> None:
     eat = "head -c 200000000 /dev/zero | tail -n 1 >/dev/null; echo $?"
     extra = 'memory = "32Mi"\nrlimits = { nofile = 99 }\n[app.systemd]\nNice = 7\n'
