@@ -321,6 +321,7 @@ def _app(place: Cursor, *, volumes: dict[str, Volume]) -> _App:
         mounts=mounts,
         annotations=(*_annotations(place.get("annotations")), *_streams(place)),
     )
+    _check_streams(app, place)
     return _App(app, app_options_at(place, overrides=overrides), published)
 
 
@@ -371,6 +372,15 @@ def _streams(place: Cursor) -> tuple[NameValue, ...]:
     return streams.as_annotations(
         {name: each.one_of(*streams.KINDS[name]) for name, each in given.items() if each.given}
     )
+
+
+def _check_streams(app: RuntimeApp, place: Cursor) -> None:
+    try:
+        found = streams.streams_of(app)
+    except BadInput as error:
+        raise BadInput(f"{place.source}: {error}") from error
+    if found is not None and place.get("output").given:
+        raise place.get("output").problem("stdin, stdout or stderr say it as well")
 
 
 def _annotations(place: Cursor) -> tuple[NameValue, ...]:

@@ -165,6 +165,8 @@ def test_an_app_does_not_notice_when_the_helper_is_killed(
     unit = pod.app_unit("one")
     helper = f"{unit.removesuffix('.service')}._attach.service"
     app_pid, main = pod.show("MainPID", unit), pod.show("MainPID", helper)
+    # systemd reads such units anew.
+    cli.run(["systemctl", "daemon-reload"], check=True)
     cli.run(["kill", "-9", main], check=True)
     eventually(
         lambda: pod.state(helper) == "active" and pod.show("MainPID", helper) not in ("0", main),

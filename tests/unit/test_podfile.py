@@ -273,6 +273,12 @@ TOML_ERRORS = [
     (app_line('exec = "a \'b"'), 'app[0].exec: "a \'b" cannot be split into words: no closing'),
     (app_line("args = {}"), "app[0].args: {} is not a list"),
     (app_line("user = ''"), "app[0].user: empty"),
+    (app_line("stdin = 'log'"), 'app[0].stdin: "log" is not null or stream or tty'),
+    (app_line("stdin = 'tty'\nstderr = 'log'"), 'app web: stderr: "log" beside "tty": a'),
+    (
+        app_line("stdout = 'null'\noutput = 'log'"),
+        "app[0].output: stdin, stdout or stderr say it as well",
+    ),
     (app_line("user = -1"), "app[0].user: -1 is not a name or a number"),
     (app_line("user = true"), "app[0].user: true is not a name or a number"),
     (app_line("supplementary-gids = ['x']"), 'app[0].supplementary-gids[0]: "x" is not a GID'),
