@@ -11,6 +11,7 @@ from rktsd.host.files import write_atomic
 from rktsd.paths import Paths
 from rktsd.pods.enter import Request, ended, entered, outcome
 from rktsd.pods.processes import first_process
+from rktsd.services import failed
 from rktsd.systemd.bus import Bus
 from rktsd.systemd.names import app_unit, pod_unit
 
@@ -28,12 +29,8 @@ def main(arguments: Sequence[str]) -> int:
     pod, app = arguments
     try:
         _check(pod, app, Paths())
-    except RktError as error:
-        sys.stderr.write(f"<3>app {app}: health check: {error}\n")
-        return error.exit_code
-    except OSError as error:
-        sys.stderr.write(f"<3>app {app}: health check: {error.strerror or error}\n")
-        return RktError.exit_code
+    except (RktError, OSError) as error:
+        return failed(error, f"app {app}: health check: ")
     return 0
 
 

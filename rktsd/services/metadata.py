@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from typing import NamedTuple
 
 from rktsd.errors import RktError
 from rktsd.pods.locate import looks_like_uuid
 from rktsd.pods.metadata import parse_keys
+from rktsd.services import failed
 from rktsd.services.http import Answer, passed, problem, serve
 
 TYPE_CHECKING = False
@@ -256,10 +256,6 @@ def main(arguments: Sequence[str]) -> int:
         with open(f"{os.environ['CREDENTIALS_DIRECTORY']}/key", "rb") as file:
             keys = parse_keys(file.read())
         run(passed(), os.open(directory, os.O_RDONLY | os.O_DIRECTORY), keys, idle=IDLE)
-    except RktError as error:
-        sys.stderr.write(f"<3>{error}\n")
-        return error.exit_code
-    except OSError as error:
-        sys.stderr.write(f"<3>{error}\n")
-        return RktError.exit_code
+    except (RktError, OSError) as error:
+        return failed(error)
     return 0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from rktsd.errors import RktError
 from rktsd.net.setup import tear_down
 from rktsd.paths import Paths
 from rktsd.pods.names import withdraw
+from rktsd.services import failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +21,6 @@ def main(arguments: Sequence[str]) -> int:
         # Before its addresses can become those of another pod.
         withdraw(run_directory)
         tear_down(f"{run_directory}/network")
-    except RktError as error:
-        sys.stderr.write(f"<3>pod {pod}: {error}\n")
-        return error.exit_code
-    except OSError as error:
-        sys.stderr.write(f"<3>pod {pod}: {error.filename}: {error.strerror}\n")
-        return RktError.exit_code
+    except (RktError, OSError) as error:
+        return failed(error, f"pod {pod}: ")
     return 0

@@ -6,6 +6,7 @@ import sys
 
 from rktsd.errors import RktError
 from rktsd.paths import Paths
+from rktsd.services import failed
 
 
 def main() -> int:
@@ -13,14 +14,12 @@ def main() -> int:
     from rktsd.pods.tending import restore
 
     try:
-        problems = restore(Paths(), say=lambda line: _say("", line))
+        problems = restore(Paths(), say=_say)
     except RktError as error:
         problems = [error]
-    for problem in problems:
-        _say("<3>", str(problem))
-    return problems[0].exit_code if problems else 0
+    statuses = [failed(problem) for problem in problems]
+    return statuses[0] if statuses else 0
 
 
-def _say(priority: str, line: str) -> None:
-    # sd-daemon(3): the journal reads the priority off the line.
-    sys.stderr.write(f"{priority}{line}\n")
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

@@ -21,6 +21,7 @@ from rktsd.pods.locate import (
     find_pod_file,
     looks_like_uuid,
 )
+from rktsd.services import failed
 from rktsd.stage1 import apply
 from rktsd.systemd.bus import Bus
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from rktsd.pods.compile import Compiled
 
 # sd-daemon(3): the journal reads the priority off the line.
-_ERROR, _WARNING, _INFO = "<3>", "<4>", "<6>"
+_WARNING, _INFO = "<4>", "<6>"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,12 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         start(pod, Paths())
     except RktError as error:
-        sys.stderr.write(f"{_ERROR}{error}\n")
-        return error.exit_code
+        return failed(error)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"{_ERROR}pod {pod}: {where}{error.strerror or error}\n")
-        return RktError.exit_code
+        return failed(error, f"pod {pod}: ")
     return 0
 
 

@@ -10,13 +10,13 @@ import contextlib
 import json
 import os
 import resource
-import sys
 
 from rktsd.errors import RktError, StoreError
 from rktsd.host import kernel
 from rktsd.host.idmap import mapped, mapping
 from rktsd.host.mounts import mount_tmpfs, private_mounts
 from rktsd.paths import USER_RANGE
+from rktsd.services import failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,10 +42,9 @@ def main(arguments: Sequence[str]) -> int:
             _join(told["namespace"])
         os.execv("/bin/sh", ["/bin/sh", script, "inside"])
     except RktError as error:
-        sys.stderr.write(f"<3>{error}\n")
+        return failed(error)
     except OSError as error:
-        sys.stderr.write(f"<3>{error.filename or settings}: {error.strerror}\n")
-    return RktError.exit_code
+        return failed(error, "" if error.filename else f"{settings}: ")
 
 
 def _show(told: dict[str, Any]) -> None:
