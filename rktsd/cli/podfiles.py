@@ -25,7 +25,8 @@ def check(context: Context, parsed: Parsed) -> int:
             context.fail(error)
             status = error.exit_code
             continue
-        for remark in rehearse.remarks(file) + rehearse.missing(file, context.paths):
+        missing = rehearse.missing(file, context.paths)
+        for remark in (*rehearse.remarks(file), *missing, *rehearse.unapplied(file)):
             context.note(f"warning: {remark}")
     return status
 

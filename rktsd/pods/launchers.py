@@ -42,7 +42,7 @@ def find_launcher(
         filter = compile_filter(
             architecture, default=rules.default, rules=[(rules.action, rules.names)]
         )
-        unknown = tuple(_unknown(own))
+        unknown = tuple(unknown_calls(own))
     elif rules is None and default and launcher.known(architecture):
         from rktsd.host.seccomp import compile_filter
 
@@ -70,12 +70,14 @@ def default_calls(own: Sequence[Isolator], insecure: frozenset[str], paths: Path
     return syscalls.allowed(isolators.CAPABILITIES if every else isolators.capability_set(own))
 
 
-def _unknown(own: Sequence[Isolator]) -> list[str]:
-    """Calls that libseccomp has not heard of, of those that the manifest itself names."""
+def unknown_calls(own: Sequence[Isolator]) -> list[str]:
+    """Calls that libseccomp has not heard of, of those that the isolators themselves name."""
+    asked = isolators.seccomp(own)
+    if asked is None:
+        return []
     from rktsd.host.seccomp import known
 
-    asked = isolators.seccomp(own)
-    names = asked.names if asked else ()
+    names = asked.names
     return [
         f"seccomp: {name}: libseccomp knows no such system call"
         for name in names

@@ -16,6 +16,7 @@ from rktsd.pods import directories, podfile
 from rktsd.pods.compile import Compiled, compile_pod
 from rktsd.pods.flavors import settled
 from rktsd.pods.locate import MAX_POD_FILE
+from rktsd.pods.options import AppOptions
 from rktsd.pods.podfile import PodFile
 from rktsd.pods.resolve import resolve
 from rktsd.pods.spec import PodSpec
@@ -76,6 +77,26 @@ def missing(file: PodFile, paths: Paths) -> list[str]:
     except RktError as error:
         return [f"{file.path}: {error}"]
     return []
+
+
+def unapplied(file: PodFile) -> list[str]:
+    """What this machine would not do of the pod, of what stands in the file itself."""
+    from rktsd.pods.launchers import unknown_calls
+    from rktsd.pods.machine import this_machine
+    from rktsd.stage1 import resources, users
+
+    machine, options = this_machine(), file.options
+    found = resources.unapplied(file.manifest.isolators, machine)
+    found += resources.unapplied_settings(options.systemd or {}, machine)
+    for app in file.manifest.apps:
+        said = options.apps.get(app.name, AppOptions())
+        asked = app.app.isolators if app.app is not None else said.overrides.isolators
+        own = resources.unapplied(asked, machine)
+        own += resources.unapplied_settings(said.systemd or {}, machine)
+        own += users.powerless(asked) if options.private_users else []
+        own += unknown_calls(asked)
+        found += [f"app {app.name}: {each}" for each in own]
+    return [f"{file.path}: not applied on this machine: {each}" for each in found]
 
 
 def unread_fields(file: PodFile) -> list[str]:

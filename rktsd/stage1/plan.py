@@ -207,7 +207,7 @@ def _unapplied(pod: PodFacts, apps: Sequence[AppFacts]) -> list[str]:
         name = facts.runtime.name
         found += [f"app {name}: {each}" for each in facts.unapplied]
         if pod.users is not None:
-            found += [f"app {name}: {each}" for each in users.powerless(facts)]
+            found += [f"app {name}: {each}" for each in users.powerless(facts.app.isolators)]
         own = [
             *resources.unapplied(facts.app.isolators, pod.machine),
             *resources.unapplied_settings(facts.systemd or {}, pod.machine),

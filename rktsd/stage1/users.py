@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from rktsd import paths
 from rktsd.appc import isolators
+from rktsd.appc.types import Isolator
 from rktsd.errors import BadInput, Unsupported
 from rktsd.paths import USER_RANGE
 from rktsd.stage1.mounts import BindMount
@@ -57,11 +58,11 @@ def check(pod: PodFacts, apps: Iterable[AppFacts]) -> None:
                 raise BadInput(f"volume {volume.name}: user or group {number}: {known}")
 
 
-def powerless(facts: AppFacts) -> list[str]:
-    """What of the capabilities that were asked for by name has no effect, in a line."""
-    if all(each.name != isolators.CAPABILITIES_RETAIN for each in facts.app.isolators):
+def powerless(asked: Sequence[Isolator]) -> list[str]:
+    """What of the capabilities that an app asks for by name has no effect, in a line."""
+    if all(each.name != isolators.CAPABILITIES_RETAIN for each in asked):
         return []
-    found = sorted(isolators.capability_set(facts.app.isolators) & _POWERLESS)
+    found = sorted(isolators.capability_set(asked) & _POWERLESS)
     if not found:
         return []
     return [f"{', '.join(found)}: without effect in a pod with private users"]

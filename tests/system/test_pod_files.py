@@ -82,6 +82,22 @@ def test_check_warns_of_what_a_start_ignores(pod_box: Box, make_pod: MakePod) ->
     assert done.stderr == f"check: warning: {pod.file}: apps[0].restart: unknown field, ignored\n"
 
 
+def test_check_warns_of_what_this_machine_cannot_do(pod_box: Box, make_pod: MakePod) -> None:
+    extra = 'apparmor-profile = "web"\ncapabilities-retain = ["CAP_NET_ADMIN", "CAP_CHOWN"]\n'
+    extra += 'seccomp-remove = ["mkdirr"]\n'
+    text = f"private-users = true\n{NO_NETWORK}" + app("one", "true", extra=extra)
+    pod = make_pod("unable", text)
+    done = pod_box.run(["rkt", "pod", "check", "unable"])
+    assert done.returncode == 0
+    told = [
+        "os/linux/apparmor-profile: AppArmor is not enabled in this kernel",
+        "CAP_NET_ADMIN: without effect in a pod with private users",
+        "seccomp: mkdirr: libseccomp knows no such system call",
+    ]
+    start = f"check: warning: {pod.file}: not applied on this machine: app one: "
+    assert done.stderr.splitlines() == [f"{start}{each}" for each in told]
+
+
 def test_check_warns_of_networks_that_the_machine_does_not_have(
     pod_box: Box, make_pod: MakePod
 ) -> None:
