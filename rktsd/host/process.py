@@ -1,5 +1,6 @@
 """The one door to other programs: an environment made from nothing, no inherited standard input."""
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
 }
 _TICK = 0.1
+_PIPE = 65536
 
 
 def run(
@@ -24,14 +26,17 @@ def run(
     check: bool = True,
     pass_fds: Sequence[int] = (),
     tick: Callable[[], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ``command`` to its end, capturing both outputs.
 
     ``pass_fds`` are descriptors it inherits: a lock among them is held as long as it lives, even
     when we do not. ``environment`` is added to a minimal one. ``tick`` is called every now and then
-    and at the end; what it raises ends the program. Raises CommandFailed when the program is
+    and at the end; what it raises ends the program. ``meanwhile`` is called once, while the program
+    runs; what it raises is raised when that has ended. Raises CommandFailed when the program is
     missing, does not end within ``timeout`` seconds, or (with ``check``) exits with an error.
     """
+    failure = None
     try:
         with subprocess.Popen(
             command,
@@ -42,10 +47,15 @@ def run(
             pass_fds=pass_fds,
         ) as child:
             try:
+                if meanwhile is not None:
+                    input = _fed(child, input)
+                    failure = _failure(meanwhile)
                 output, complaints = _communicate(child, input, timeout, tick)
             except BaseException:
                 child.kill()
                 raise
+        if failure is not None:
+            raise failure
         done = subprocess.CompletedProcess(command, child.returncode, output, complaints)
     except OSError as error:
         raise CommandFailed(f"cannot run {command[0]}: {error.strerror}", status=127) from error
@@ -57,6 +67,25 @@ def run(
         reason = lines[-1] if lines else f"exit status {done.returncode}"
         raise CommandFailed(f"{shlex.join(command)}: {reason}", status=done.returncode)
     return done
+
+
+def _fed(child: subprocess.Popen[bytes], input: bytes | None) -> bytes | None:
+    """Give the program its input, so that it need not wait; what is left of it to be given."""
+    # More would wait for a reader.
+    if child.stdin is None or input is None or len(input) > _PIPE:
+        return input
+    with contextlib.suppress(BrokenPipeError), child.stdin:
+        child.stdin.write(input)
+    child.stdin = None
+    return None
+
+
+def _failure(call: Callable[[], None]) -> BaseException | None:
+    try:
+        call()
+    except BaseException as error:
+        return error
+    return None
 
 
 def _communicate(

@@ -94,11 +94,13 @@ def _check_free(mapping: PortMapping) -> None:
 
 
 def _probe(mapping: PortMapping, address: str) -> None:
-    import socket
+    # Not socket, whose enumerations take longer than all that is done here.
+    import _socket as socket
 
     tcp = mapping.protocol == "tcp"
     kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as probe:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.closing(socket.socket(family, kind)) as probe:
         if tcp:
             # Ended connections that linger are no reason to refuse; listeners still are.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
 """CNI plugins, run as the CNI specification says: configuration in, result or error out, JSON."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from rktsd.errors import CommandFailed, NetworkError
@@ -30,15 +30,23 @@ class Target(NamedTuple):
 
 
 def add(
-    network: NetworkConfig, target: Target, *, interface: str, ports: Sequence[PortMapping] = ()
+    network: NetworkConfig,
+    target: Target,
+    *,
+    interface: str,
+    ports: Sequence[PortMapping] = (),
+    meanwhile: Callable[[], None] | None = None,
 ) -> Result:
     """Run ADD along the chain; the result of its last plugin. Raises NetworkError.
 
-    On failure the caller must run ``delete``: some plugins of the chain may have succeeded.
+    ``meanwhile`` is called while the first of them runs. On failure the caller must run ``delete``:
+    some plugins of the chain may have succeeded.
     """
     result: Result = {}
     for plugin in network.plugins:
-        result = _run("ADD", network, target, interface, _conf(network, plugin, ports, result))
+        conf = _conf(network, plugin, ports, result)
+        result = _run("ADD", network, target, interface, conf, meanwhile)
+        meanwhile = None
     return result
 
 
@@ -194,6 +202,7 @@ def _run(
     target: Target,
     interface: str,
     conf: Mapping[str, object],
+    meanwhile: Callable[[], None] | None = None,
 ) -> Result:
     import json
 
@@ -217,6 +226,7 @@ def _run(
             timeout=TIMEOUT,
             check=False,
             pass_fds=(target.lock,),
+            meanwhile=meanwhile,
         )
     except CommandFailed as error:
         raise NetworkError(f"{where}: {error}") from error

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rktsd.errors import NetworkError, RktError
 from rktsd.host.files import locked
-from rktsd.net import cni, ipv6, openings
+from rktsd.net import cni, ipv6
 from rktsd.net import namespace as netns
 from rktsd.net.chains import bounded, chains
 from rktsd.net.config import NetworkConfig, outlasts, valid_name
@@ -53,6 +53,7 @@ def set_up(
     forward: bool = True,
     lasting: str | None = None,
     called: Callable[[str], str] = str,
+    meanwhile: Callable[[], None] | None = None,
 ) -> list[Attachment]:
     """Make the network namespace at path ``namespace``, join ``networks``, publish ``ports``.
 
@@ -62,6 +63,7 @@ def set_up(
     state directory. ``bandwidth`` bounds every interface, in bytes a second for each direction;
     ``forward`` lets the pod through where the host drops what it forwards. ``lasting`` is a file
     for what ``release_lasting`` needs after a reboot; it is made only when that would be of use.
+    ``meanwhile`` is called while a plugin works, and must not need the network.
     Raises BadInput for bad ports and NetworkError for the rest; then nothing is left.
     """
     check_conflicts(ports)
@@ -87,8 +89,11 @@ def set_up(
                 claims.claim(ports_dir, state_dir, mappings=ports, called=called)
             netns.create(namespace)
             for each in joining:
-                state = _join(state_dir, state, each, lock)
+                state = _join(state_dir, state, each, lock, meanwhile)
+                meanwhile = None
             _check_families(state)
+            from rktsd.net import openings
+
             state = openings.open_up(state_dir, state, forward=forward, lock=lock)
         except BaseException:
             # The reason of the failure counts; what cannot be undone stays on record for later.
@@ -151,6 +156,8 @@ def mend(state_dir: str, *, forward: bool) -> list[str]:
 
 
 def _mend(state_dir: str, state: State, lock: int, *, forward: bool) -> list[str]:
+    from rktsd.net import openings
+
     if openings.mend(state_dir, state, forward=forward, lock=lock):
         return ["rules of the host's firewall were missing, and are made anew"]
     return []
@@ -173,13 +180,19 @@ def attachments(state_dir: str) -> list[Attachment]:
     return [_attachment(each) for each in state.joined] if state else []
 
 
-def _join(state_dir: str, state: State, joining: Joined, lock: int) -> State:
+def _join(
+    state_dir: str,
+    state: State,
+    joining: Joined,
+    lock: int,
+    meanwhile: Callable[[], None] | None,
+) -> State:
     save(state_dir, state._replace(joined=(*state.joined, joining)))
     if ipv6.mentioned(joining.config.plugins) or ":" in joining.config.args:
         ipv6.keep_router_advertisements()
     target = cni.Target(state.container_id, state.namespace, lock)
     try:
-        result = _add(joining, target)
+        result = _add(joining, target, meanwhile)
     except cni.Incompatible as error:
         agreed = cni.agree(joining.config, target, why=error)
         # Those before it in the chain may have done their work.
@@ -194,8 +207,11 @@ def _join(state_dir: str, state: State, joining: Joined, lock: int) -> State:
     return state
 
 
-def _add(joining: Joined, target: cni.Target) -> Result:
-    return cni.add(joining.config, target, interface=joining.interface, ports=joining.ports)
+def _add(
+    joining: Joined, target: cni.Target, meanwhile: Callable[[], None] | None = None
+) -> Result:
+    config, interface, ports, _ = joining
+    return cni.add(config, target, interface=interface, ports=ports, meanwhile=meanwhile)
 
 
 def _hurry(state: State) -> None:
@@ -264,6 +280,8 @@ def _leave(state: State, joined: Joined, lock: int, failures: list[RktError]) ->
 
 
 def _close(state: State, lock: int) -> None:
+    from rktsd.net import openings
+
     openings.close(state, lock=lock)
 
 

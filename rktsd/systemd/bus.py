@@ -39,6 +39,11 @@ _ARRAY, _VARIANT, _STRUCT, _STRING = ord("a"), ord("v"), ord("r"), ord("s")
 _END = (-1, None)
 
 
+def load() -> None:
+    """Load what the first ``Bus`` would wait for. Raises SystemdError."""
+    _extension()
+
+
 def _extension() -> Any:
     """pystemd.dbuslib alone: its package and helpers import lxml, dataclasses and pathlib.
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +39,13 @@ class Host(NamedTuple):
     def namespace(self, pod: str) -> str:
         return f"/run/netns/rkt-{pod}"
 
-    def start(self, pod: str, *wanted: str, ports: tuple[PortMapping, ...] = ()) -> Attachment:
+    def start(
+        self,
+        pod: str,
+        *wanted: str,
+        ports: tuple[PortMapping, ...] = (),
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Attachment:
         """Set up the network of ``pod``; its first attachment."""
         return set_up(
             self.state(pod),
@@ -48,6 +54,7 @@ class Host(NamedTuple):
             networks=networks(self.paths, wanted),
             ports=ports,
             called=holder,
+            meanwhile=meanwhile,
         )[0]
 
     def start_in_process(self, pod: str, *ports: int, step: int = 0) -> subprocess.Popen[bytes]:

@@ -10,6 +10,7 @@ import sys
 
 import rktsd.net.conntrack
 import rktsd.net.links
+import rktsd.net.openings
 import rktsd.net.rules  # noqa: F401  # so that what is loaded late is no step
 from rktsd.net.setup import tear_down
 from rktsd.paths import Paths

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rktsd.errors import NetworkError
+from rktsd.errors import NetworkError, StoreError
 from rktsd.host import process
 from rktsd.net.namespace import create, remove
 from rktsd.net.setup import set_up, tear_down
@@ -46,6 +46,25 @@ def test_a_released_network_leaves_nothing(host: Host) -> None:
     tear_down(host.state("b"))
     assert traces() == before
     tear_down(host.state("a"))
+    assert traces() == before
+
+
+def test_what_fails_while_a_plugin_works_leaves_nothing(host: Host) -> None:
+    before = traces()
+    begun = []
+
+    def fail() -> None:
+        begun.append(os.path.lexists(host.namespace("a")))
+        raise StoreError("no space")
+
+    with pytest.raises(StoreError, match="no space"):
+        host.start("a", "all", ports=(published(8080),), meanwhile=fail)
+    assert begun == [True]
+    assert traces() == before
+    write_plugin(host, "ptp", "cat >/dev/null; exit 1")
+    with pytest.raises(NetworkError, match="plugin ptp"):
+        host.start("a", ports=(published(8080),), meanwhile=lambda: begun.append(False))
+    assert begun == [True, False]
     assert traces() == before
 
 
