@@ -208,6 +208,26 @@ def decode_json(data: bytes, source: str) -> Cursor:
     return document
 
 
+def decode_toml(text: bytes, source: str) -> Cursor:
+    """The root of a TOML document. Raises BadInput naming the place of an error."""
+    import tomllib
+
+    try:
+        document = Cursor(source, "", tomllib.loads(text.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise BadInput(f"{source}: line {line}: not UTF-8") from error
+    except RecursionError as error:
+        raise BadInput(f"{source}: nested too deep") from error
+    except tomllib.TOMLDecodeError as error:
+        reason, _, place = str(error).rpartition(" (at ")
+        raise BadInput(f"{source}: {place.rstrip(')')}: not TOML: {reason}") from error
+    except ValueError as error:
+        raise BadInput(f"{source}: not TOML: {error}") from error
+    check_tree(document)
+    return document
+
+
 def check_tree(document: Cursor) -> None:
     """Refuse what could not be written again as UTF-8 JSON, what is nested too deep, and what would
     take too much memory to look at."""

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from rktsd.appc.cursor import shown
-from rktsd.appc.types import NameValue
+from rktsd.appc.types import NameValue, value_of
 from rktsd.errors import BadInput
 
 SPEC_VERSION = "0.8.11"
@@ -197,7 +197,7 @@ class ImageName:
 
     def label(self, name: str) -> str | None:
         """The value of the label ``name``."""
-        return next((label.value for label in self.labels if label.name == name), None)
+        return value_of(name, self.labels)
 
     def __str__(self) -> str:
         version = self.label("version")

@@ -3,7 +3,7 @@
 Pure data. Reading and writing JSON, with every check, is in ``rktsd.appc.read`` and ``write``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -13,6 +13,11 @@ class NameValue:
 
     name: str
     value: str
+
+
+def value_of(name: str, pairs: Iterable[NameValue]) -> str | None:
+    """The value of the first of ``pairs`` with that name."""
+    return next((pair.value for pair in pairs if pair.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from rktsd.appc.cursor import Cursor, check_tree, decode_json, shown
+from rktsd.appc.cursor import Cursor, decode_json, decode_toml, shown
 from rktsd.errors import BadInput, NotFound, StoreError
 from rktsd.host.files import read_limited
 
@@ -56,20 +56,6 @@ def toml_files(directories: Sequence[str], name: str) -> Iterator[Cursor]:
 def only(place: Cursor, settings: Sequence[str]) -> None:
     """Refuse every other setting in the table ``place``. Raises BadInput."""
     place.only(settings, "unknown setting", hint=f"there are {', '.join(settings)}")
-
-
-def decode_toml(data: bytes, path: str) -> Cursor:
-    """The TOML document in ``data``, read from ``path``. Raises BadInput."""
-    import tomllib
-
-    try:
-        document = Cursor(path, "", tomllib.loads(data.decode()))
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 (byte {error.start})") from error
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise BadInput(f"{path}: not TOML: {error}") from error
-    check_tree(document)
-    return document
 
 
 def _files(directory: str) -> list[str]:

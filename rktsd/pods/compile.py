@@ -15,7 +15,7 @@ from typing import TypedDict
 
 from rktsd.appc.isolators import CAPABILITIES_BY_NUMBER, without_seccomp
 from rktsd.appc.names import host_labels
-from rktsd.appc.types import Port, RuntimeApp
+from rktsd.appc.types import Port, RuntimeApp, value_of
 from rktsd.config.flavors import FLY, NSPAWN
 from rktsd.errors import BadInput, NotFound, UsageError
 from rktsd.net import files as net_files
@@ -255,7 +255,7 @@ def _app_facts(spec: PodSpec, runtime: RuntimeApp, paths: Paths, machine: Machin
         view,
         app.exec[0],
         working_directory=app.working_directory or "/",
-        path=next((v.value for v in app.environment if v.name == "PATH"), None),
+        path=value_of("PATH", app.environment),
         mounted=mounted,
         app=runtime.name,
     )

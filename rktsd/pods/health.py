@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rktsd.appc.cursor import Cursor
+from rktsd.appc.types import value_of
 from rktsd.errors import BadInput, NotFound
 from rktsd.stage1.types import Health
 from rktsd.store.executables import find_executable
@@ -41,7 +42,7 @@ def find_health(
     The program of a check is found now; what cannot be would otherwise look like an app that is not
     well. Raises NotFound and BadInput for ``said``; what an image says is no error of the user's.
     """
-    path = next((v.value for v in app.environment if v.name == "PATH"), None)
+    path = value_of("PATH", app.environment)
 
     def found(health: Health) -> Health:
         program = find_executable(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from rktsd.appc import isolators, names, read
-from rktsd.appc.cursor import Cursor, check_tree, decode_json, shown
+from rktsd.appc.cursor import Cursor, decode_json, decode_toml, shown
 from rktsd.appc.types import (
     Isolator,
     Mount,
@@ -108,32 +108,13 @@ def parse(text: bytes, path: str, *, pod: str) -> PodFile:
     ``%``. Raises BadInput.
     """
     stem, _, form = os.path.basename(path).rpartition(".")
-    document = decode_json(text, path) if form == "json" else _decode_toml(text, path)
+    document = decode_json(text, path) if form == "json" else decode_toml(text, path)
     if stem.endswith("@"):
         document = document._replace(value=_instance(document, pod.partition("@")[2]))
     manifest, options = read_appc(document) if form == "json" else _from_toml(document)
     if not manifest.apps:
         raise BadInput(f"{path}: pod must contain at least one application")
     return PodFile(pod, path, text, manifest, options)
-
-
-def _decode_toml(text: bytes, path: str) -> Cursor:
-    import tomllib
-
-    try:
-        document = Cursor(path, "", tomllib.loads(text.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        raise BadInput(f"{path}: line {line}: not UTF-8") from error
-    except RecursionError as error:
-        raise BadInput(f"{path}: nested too deep") from error
-    except tomllib.TOMLDecodeError as error:
-        reason, _, place = str(error).rpartition(" (at ")
-        raise BadInput(f"{path}: {place.rstrip(')')}: {reason}") from error
-    except ValueError as error:
-        raise BadInput(f"{path}: {error}") from error
-    check_tree(document)
-    return document
 
 
 def _instance(place: Cursor, instance: str) -> object:

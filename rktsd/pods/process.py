@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 
-from rktsd.appc.types import App
+from rktsd.appc.types import App, value_of
 from rktsd.stage1.types import SIGTERM, Handler
 from rktsd.store.executables import find_executable
 from rktsd.store.rootview import RootView
@@ -38,7 +38,7 @@ def handlers(view: RootView, app: App, *, mounted: Sequence[str], name: str) -> 
                 view,
                 each.exec[0],
                 working_directory=app.working_directory or "/",
-                path=next((v.value for v in app.environment if v.name == "PATH"), None),
+                path=value_of("PATH", app.environment),
                 mounted=mounted,
                 app=name,
             ),

@@ -9,7 +9,7 @@ from typing import Any
 
 from rktsd.appc import read, write
 from rktsd.appc.cursor import Cursor, decode_json
-from rktsd.appc.types import ImageManifest, PodManifest
+from rktsd.appc.types import ImageManifest, PodManifest, value_of
 from rktsd.host.files import read_limited
 from rktsd.pods.options import PodOptions
 from rktsd.store.records import ImageRecord
@@ -35,7 +35,7 @@ class AppImage:
 
 def shown_name(manifest: ImageManifest) -> str:
     """``name:version``, or the name alone for an image without that label."""
-    version = next((label.value for label in manifest.labels if label.name == "version"), None)
+    version = value_of("version", manifest.labels)
     return f"{manifest.name}:{version}" if version else manifest.name
 
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rktsd.appc.types import NameValue
+from rktsd.appc.types import NameValue, value_of
 from rktsd.errors import BadInput
 
 _HEX = {"sha256": 64, "sha512": 128}
@@ -40,7 +40,7 @@ class ImageRecord:
 
     def label(self, name: str) -> str | None:
         """The value of the label ``name``."""
-        return next((label.value for label in self.labels if label.name == name), None)
+        return value_of(name, self.labels)
 
 
 class Part(NamedTuple):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rktsd.errors import BadInput, StoreError
-from rktsd.store.whiteouts import is_opaque
+from rktsd.store.whiteouts import is_opaque, is_whiteout
 
 MAX_LINKS = 40
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -123,7 +123,7 @@ def _look_up(
             raise StoreError(f"cannot read {real}: {error.strerror}") from error
         mode = status.st_mode
         if not stat.S_ISDIR(mode):
-            if top is None and not (stat.S_ISCHR(mode) and status.st_rdev == 0):
+            if top is None and not is_whiteout(status):
                 return real, status, ()
             break
         if top is None:

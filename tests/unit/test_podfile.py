@@ -399,12 +399,12 @@ TOML_ERRORS = [
     (top_line('description = "a\\nExecStart=/x"'), "description: "),
     (top_line("documentation = 5"), "documentation: 5 is not a list"),
     (top_line("memory = true"), "memory: true is not a whole number, or a string"),
-    (top_line("x = "), "line 1, column 5: Invalid value"),
-    (top_line("\nhostname = 'a'\nhostname = 'b'"), "line 3, column 15: Cannot overwrite a value"),
+    (top_line("x = "), "line 1, column 5: not TOML: Invalid value"),
+    (top_line("\nhostname = 'a'\nhostname = 'b'"), "line 3, column 15: not TOML: Cannot"),
     ("x = [", "end of document: "),
     ("x = " + "[" * 50_000, "nested too deep"),
     ("x = " + "[" * 80 + "]" * 80, "nested more than 64 levels deep"),
-    ("x = " + "9" * 5000, "Exceeds the limit"),
+    ("x = " + "9" * 5000, "not TOML: Exceeds the limit"),
 ]
 
 
