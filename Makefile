@@ -43,6 +43,10 @@ install-units:
 	install $(wildcard units/libexec/*) $(DESTDIR)/usr/lib/rkt
 	install -D -m 644 units/rkt.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/rkt.conf
 	install -D -m 644 units/rkt.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/rkt.conf
+	install -D -m 644 units/bus/org.rktsd.service -t $(DESTDIR)/usr/share/dbus-1/system-services
+	install -D -m 644 units/bus/org.rktsd.conf -t $(DESTDIR)/usr/share/dbus-1/system.d
+	install -D -m 644 units/polkit/org.rktsd.policy -t $(DESTDIR)/usr/share/polkit-1/actions
+	install -D -m 644 units/polkit/org.rktsd.rules -t $(DESTDIR)/usr/share/polkit-1/rules.d
 	cd $(DESTDIR)$(UNITS) && sed -i 's|/usr/bin/rkt|$(VENV)/bin/rkt|' $(notdir $(wildcard units/*.service))
 	cd $(DESTDIR)/usr/lib/rkt && sed -i -e '1s|^#!/usr/bin/python3 -IS|#!$(VENV)/bin/python3 -I|' \
 		-e '\|^sys.path.append("/usr/lib/python3|d' $(notdir $(wildcard units/libexec/*))

@@ -1,5 +1,5 @@
 """Commands of rkt 1.30 that are not here, and what to use instead."""
 
 ABSENT = {
-    "api-service": "ask rkt list --format=json and rkt status --format=json, or systemd",
+    "api-service": "pods and images are on the system bus, see man org.rktsd.Manager1",
 }

@@ -8,12 +8,6 @@ from rktsd.cli.parse import Parsed, Values
 from rktsd.errors import UsageError
 from rktsd.pods import logs as search
 
-FORMATS = (
-    "short", "short-iso", "short-iso-precise", "short-precise", "short-full", "short-monotonic",
-    "short-unix", "with-unit", "verbose", "export", "json", "json-pretty", "json-sse", "json-seq",
-    "cat",
-)  # fmt: skip
-
 
 def logs(context: Context, parsed: Parsed) -> int:
     """Become journalctl, which has it all."""
@@ -33,8 +27,8 @@ def logs(context: Context, parsed: Parsed) -> int:
 def _options(values: Values) -> list[str]:
     """What journalctl is told but for the matches. Raises UsageError."""
     style = values.last("format") or "short"
-    if style not in FORMATS:
-        known = ", ".join(FORMATS)
+    if style not in search.FORMATS:
+        known = ", ".join(search.FORMATS)
         raise UsageError(f'--format: unknown format "{style}", not one of {known}')
     found = [f"--output={style}"]
     if not os.isatty(1):

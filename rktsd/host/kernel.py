@@ -13,6 +13,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
@@ -23,7 +24,11 @@ CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC = 1, 2, 4, 8
 MOUNT_ATTR_IDMAP = 0x100000
+IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE = 0x40, 0x80, 0x100, 0x200
+IN_DELETE_SELF, IN_Q_OVERFLOW = 0x400, 0x4000
 
+_IN_HEAD = struct.Struct("iIII")
+_IN_ONLYDIR = 1 << 24
 _OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "s390x": 217, "ppc64le": 203}
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
@@ -131,3 +136,27 @@ def exchange(first: str, second: str) -> None:
 def sync_filesystem(descriptor: int) -> None:
     """syncfs(2)"""
     call("syncfs", descriptor)
+
+
+def inotify() -> int:
+    """A descriptor to watch directories with, which does not block (inotify_init1(2))."""
+    return call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def watch(descriptor: int, path: str, mask: int) -> int:
+    """Have what happens in a directory told at ``descriptor`` (inotify_add_watch(2))."""
+    words = os.fsencode(path), mask | _IN_ONLYDIR
+    return _about(path, "inotify_add_watch", descriptor, *words)
+
+
+def noticed(descriptor: int) -> Iterator[tuple[int, int, bytes]]:
+    """What there is to be told, without waiting: watch, mask, and what it is about (inotify(7))."""
+    while True:
+        try:
+            data = os.read(descriptor, 1 << 16)
+        except BlockingIOError:
+            return
+        while data:
+            number, mask, _, length = _IN_HEAD.unpack_from(data)
+            yield number, mask, data[_IN_HEAD.size : _IN_HEAD.size + length].rstrip(b"\0")
+            data = data[_IN_HEAD.size + length :]

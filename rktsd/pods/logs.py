@@ -7,6 +7,13 @@ from rktsd.paths import Paths
 from rktsd.pods import query
 from rktsd.systemd import journal
 
+FORMATS = (
+    "short", "short-iso", "short-iso-precise", "short-precise", "short-full", "short-monotonic",
+    "short-unix", "with-unit", "verbose", "export", "json", "json-pretty", "json-sse", "json-seq",
+    "cat",
+)  # fmt: skip
+"""What journalctl(1) can print entries as, but for what has more than text."""
+
 _NAME, _RUN, _APP = "RKT_POD", "RKT_POD_UUID", "RKT_APP"
 
 

@@ -323,12 +323,18 @@ def _networks(directory: str) -> list[dict[str, Any]]:
     return load(directory)
 
 
-def all_statuses(paths: Paths, *, warn: Callable[[str], None]) -> list[PodStatus]:
-    """Every pod that is more than an embryo or garbage, by UUID; ``warn`` hears of damaged ones."""
+def listed(paths: Paths) -> list[Place]:
+    """Every pod that is more than an embryo or garbage, by UUID."""
     found = [place for place in places(paths) if place.stage not in (EMBRYO, GARBAGE)]
+    return sorted(found, key=lambda each: each.uuid)
+
+
+def all_statuses(paths: Paths, *, warn: Callable[[str], None]) -> list[PodStatus]:
+    """All of ``listed``; ``warn`` hears of damaged ones."""
+    found = listed(paths)
     live = running(paths, found)
     statuses = []
-    for place in sorted(found, key=lambda each: each.uuid):
+    for place in found:
         try:
             statuses.append(status(place, live))
         except RktError as error:

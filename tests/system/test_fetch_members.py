@@ -14,6 +14,7 @@ import pytest
 
 from tests.box import Box
 from tests.material import demo, images, keys
+from tests.system.busctl import IMAGE, answer, call, properties
 from tests.waiting import eventually
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -365,3 +366,20 @@ def test_the_journal_names_who_asked(members: Members) -> None:
     members.rkt("fetch", f"{NAME}:{demo.VERSION}")
     uid = members.box.shell("id -u member").strip()
     assert f"uid {uid}: fetching {NAME}" in members.box.journal("-u", "rkt-fetch@*")
+
+
+def test_a_fetch_over_the_bus_is_one_of_a_member(ready: Members) -> None:
+    """It is verified by the system's trust, and tells what it came to."""
+    path = answer(
+        ready.box, "FetchImage", "sa{sv}", f"{NAME}:{OLD}", "1", "pull-policy", "s", "update",
+        user="member",
+    )  # fmt: skip
+    shown = properties(ready.box, path, IMAGE)
+    assert (shown["Name"], shown["Version"]) == (NAME, OLD)
+    assert len(shown["VerifiedBy"]) == 40
+    assert call(ready.box, "FetchImage", "sa{sv}", NAME, "0", user="stranger").returncode != 0
+    done = call(ready.box, "FetchImage", "sa{sv}", f"{NAME}:9.9.9", "0", user="member")
+    assert done.returncode != 0
+    assert "9.9.9" in done.stderr
+    done = call(ready.box, "FetchImage", "sa{sv}", "/home/member/mine.aci", "0", user="member")
+    assert "only root fetches from layouts, archives and paths" in done.stderr

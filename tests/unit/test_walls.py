@@ -13,7 +13,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 # Topmost first (man/rktsd-hacking.7.rst). A package may import itself and what stands below it.
 FLOORS = (
-    "cli", "generate", "services", "pods", "stage1", "images", "store", "net", "systemd", "config",
+    "cli", "api", "generate", "services", "pods", "stage1", "images", "store", "net", "systemd",
+    "config",
     "appc", "host", "paths", "errors",
 )  # fmt: skip
 ABOVE_ALL = {"rktsd.__main__"}
