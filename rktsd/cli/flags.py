@@ -284,7 +284,11 @@ GC = (
 )
 ATTACH = (
     _value("app", "APP", "the app; needed where the pod has several"),
-    _value("mode", "MODE", "list, auto, tty, tty-in, tty-out, or stdin,stdout,stderr (auto)"),
+    _value(
+        "mode",
+        "auto|list|tty|tty-in|tty-out|stdin,stdout,stderr",
+        "what to join, or to list it (auto)",
+    ),
     _DETACH_KEYS,
     _UUID_FILE,
 )
