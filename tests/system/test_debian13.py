@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.conftest import BoxFactory
 from tests.system.conftest import store_image
-from tests.system.pods import SERVE, Pod, app
+from tests.system.pods import NO_NETWORK, SERVE, Pod, app
+from tests.system.test_process import KILLED
 from tests.waiting import eventually
 
 
@@ -29,3 +30,8 @@ def test_a_pod_on_debian_13(make_box: BoxFactory, debian13: str, busybox_aci: st
     assert pod.status("web") == pod.status("other") == "success exited 0"
     assert pod.messages("RKT_APP=other") == ["ready", "bye"] * 2
     assert pod.leftovers() == ""
+    killed = Pod(box, "killed", NO_NETWORK + app("one", "echo ready; sleep 1000 & wait"))
+    killed.start()
+    box.shell(KILLED.format(unit=killed.app_unit("one")))
+    killed.wait_for("failed")
+    assert killed.status("one") == "signal killed KILL"
