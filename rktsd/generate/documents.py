@@ -46,10 +46,11 @@ def decode(data: bytes, path: str) -> list[Cursor]:
         place = Cursor(path, "" if len(found) == 1 else f"document {number + 1}", value)
         if value is None:
             continue
+        # First of all: what refers to itself, or to others again and again, has no end, and cannot
+        # even be shown.
+        check_tree(place)
         if not isinstance(value, dict):
             raise place.wrong("an object")
-        # Before that: what refers to itself, or to others again and again, has no end.
-        check_tree(place)
         documents.append(place._replace(value=_plain(place)))
     return documents
 

@@ -66,6 +66,7 @@ def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("kube", "a.yaml", "a: [", "a.yaml: line 2: "),
         ("kube", "a.yaml", b"\xff", "a.yaml: line 1: not UTF-8"),
         ("kube", "a.yaml", "- a", 'a.yaml: ["a"] is not an object'),
+        ("kube", "a.yaml", "&a [*a]", "a.yaml: nested more than 64 levels deep"),
         ("kube", "a.yaml", "1: 2", "a.yaml: the key 1 is not a string"),
         ("kube", "a.yaml", "kind: Pod\na: &a [*a]", "a.yaml: nested more than 64 levels deep"),
         ("kube", "a.yaml", "a: &a [x,x,x,x,x,x,x,x]\n" + "".join(
