@@ -57,7 +57,10 @@ WHY = {
 
 def read_manifests(files: Sequence[str], paths: Paths) -> list[Draft]:
     """A draft of a pod for each pod in the files. Raises RktError."""
-    return drafts_of([place for path in files for place in read_documents(path)], paths)
+    documents = [place for path in files for place in read_documents(path)]
+    if not documents:
+        raise BadInput(f"{', '.join(files)}: there is no pod in it")
+    return drafts_of(documents, paths)
 
 
 def drafts_of(documents: Sequence[Cursor], paths: Paths) -> list[Draft]:

@@ -62,7 +62,7 @@ def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
          " the YAML that it names)"),
         ("quadlet", "_.container", IMAGE, '_.container: "_" holds nothing that an AC Name may'
          " consist of"),
-        ("kube", "a.yaml", "", "there is no pod in it"),
+        ("kube", "a.yaml", "", "a.yaml: there is no pod in it"),
         ("kube", "a.yaml", "a: [", "a.yaml: line 2: "),
         ("kube", "a.yaml", b"\xff", "a.yaml: line 1: not UTF-8"),
         ("kube", "a.yaml", "- a", 'a.yaml: ["a"] is not an object'),
