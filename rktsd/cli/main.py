@@ -156,12 +156,14 @@ def _print_help(words: Sequence[str]) -> None:
     from rktsd.cli import help
 
     words = [word for word in words if not word.startswith("-")]
-    if not words:
-        sys.stdout.write(help.overview())
-        return
-    name, _ = _find(words, 0)
-    command = COMMANDS[name]
-    sys.stdout.write(help.explain(name, command) if command.function else help.overview(name))
+    text = help.overview()
+    if words:
+        name, _ = _find(words, 0)
+        command = COMMANDS[name]
+        text = help.explain(name, command) if command.function else help.overview(name)
+    sys.stdout.write(text)
+    # What cannot be written is to be told like any other error.
+    sys.stdout.flush()
 
 
 def _drop_output() -> bool:

@@ -219,20 +219,23 @@ def _run(
     )
 
 
-def test_a_full_disk() -> None:
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [(["version"], "version"), (["--help"], "rkt"), (["help", "app"], "rkt"), (["app"], "app")],
+)
+def test_a_full_disk(line: list[str], name: str) -> None:
     descriptor = os.open("/dev/full", os.O_WRONLY)
-    done = _run("version", stdout=descriptor)
+    done = _run(*line, stdout=descriptor)
     os.close(descriptor)
-    assert (done.returncode, done.stderr) == (
-        254,
-        "version: standard output: No space left on device\n",
-    )
+    message = f"{name}: standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (254, message)
 
 
-def test_a_broken_pipe_is_silent() -> None:
+@pytest.mark.parametrize("word", ["version", "--help"])
+def test_a_broken_pipe_is_silent(word: str) -> None:
     read, write = os.pipe()
     os.close(read)
-    done = _run("version", stdout=write)
+    done = _run(word, stdout=write)
     os.close(write)
     assert (done.returncode, done.stderr) == (254, "")
 
