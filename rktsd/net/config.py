@@ -23,6 +23,8 @@ _PASSING = frozenset((
 ))  # fmt: skip
 _PASSING_ADDRESSES = frozenset(("dhcp", "static"))
 
+_MASKING = frozenset(("bridge", "ptp"))
+
 _OF_LISTS = ("name", "cniVersion", "cniVersions", "disableCheck")
 
 Plugin = Mapping[str, object]
@@ -150,9 +152,8 @@ def builtin(paths: Paths) -> list[NetworkConfig]:
         }
         if name == "default":
             ipam["routes"] = [{"dst": route} for route in routes]
-        # Not the plugin's ipMasq: it would run ten programs for what one script does.
-        config = _config(paths, name, VERSION, [{"type": "ptp", "ipam": ipam}])
-        found.append(config._replace(masquerade=name == "default"))
+        plugin = {"type": "ptp", "ipMasq": name == "default", "ipam": ipam}
+        found.append(_config(paths, name, VERSION, [plugin]))
     return found
 
 
@@ -164,8 +165,22 @@ def _config(paths: Paths, name: str, version: str, plugins: Sequence[Plugin]) ->
         "/usr/lib/cni",
         "/opt/cni/bin",
     )
-    chain = tuple(_volatile(plugin, f"{paths.run}/networks") for plugin in plugins)
-    return NetworkConfig(name, version, chain, "", plugin_path)
+    chain = tuple(_volatile(_without_rules(each), f"{paths.run}/networks") for each in plugins)
+    return NetworkConfig(name, version, chain, "", plugin_path, any(map(_masks, plugins)))
+
+
+def _masks(plugin: Plugin) -> bool:
+    """Whether the plugin is to masquerade, and leaves it to us how."""
+    wanted = plugin["type"] in _MASKING and plugin.get("ipMasq") is True
+    return wanted and "ipMasqBackend" not in plugin
+
+
+def _without_rules(plugin: Plugin) -> Plugin:
+    """Have rules of ours masquerade: a plugin would run ten programs for what one script does, and
+    nobody could make its rules anew while the pod runs."""
+    if not _masks(plugin):
+        return plugin
+    return {name: value for name, value in plugin.items() if name != "ipMasq"}
 
 
 def _volatile(plugin: Plugin, data_dir: str) -> Plugin:

@@ -23,6 +23,8 @@ HOST = "192.0.2.1"
 OTHER = "192.0.2.2"
 HOST6 = "2001:db8::1"
 OTHER6 = "2001:db8::2"
+# Has ptp and bridge masquerade by rules of their own.
+BY_PLUGIN = {"ipMasq": True, "ipMasqBackend": "iptables"}
 # What portmap keeps for all containers together once it was used.
 SHARED_CHAINS = ("CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK")
 

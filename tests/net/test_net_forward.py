@@ -95,6 +95,25 @@ def test_networks_of_the_administrator_get_through(host: Host) -> None:
         assert caller(server, HOST, 8080, via=host.other) == OTHER
 
 
+def test_masquerading_of_an_administrators_network_is_mended(host: Host) -> None:
+    ipam = {"type": "host-local", "subnet": "10.7.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}
+    plugin = {"type": "ptp", "ipMasq": True, "ipam": ipam}
+    file = Path(host.paths.local_config, "net.d", "lab.conflist")
+    file.write_text(json.dumps({"name": "lab", "plugins": [plugin]}))
+    before = traces()
+    host.start("a", "lab", ports=(published(8080),))
+    for damage in (None, "nft flush ruleset"):
+        if damage:
+            forbid(damage)
+            assert tend(host.state("a"), forward=True) != []
+        with listen(host.other, 80) as server:
+            assert caller(server, OTHER, 80, via=host.namespace("a")) == HOST
+        with listen(host.namespace("a"), 80) as server:
+            assert caller(server, HOST, 8080, via=host.other) == OTHER
+    tear_down(host.state("a"))
+    assert traces() == before
+
+
 def test_a_restricted_network_stays_restricted(host: Host) -> None:
     forbid(*IPTABLES)
     host.start("a", "default-restricted")

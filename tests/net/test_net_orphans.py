@@ -13,6 +13,7 @@ from rktsd.net.config import networks
 from rktsd.net.orphans import remove_orphans
 from rktsd.net.setup import Attachment, release_lasting, set_up, tear_down, tend
 from tests.net.machines import (
+    BY_PLUGIN,
     HOST,
     OTHER,
     Host,
@@ -60,7 +61,7 @@ def test_everything_without_a_state_goes_and_nothing_else(host: Host, family: in
 def test_rules_of_plugins_go_where_the_network_is_one_of_ours(host: Host) -> None:
     ipam = {"type": "host-local", "subnet": "10.7.0.0/24"}
     for name in ("lab", "foreign"):
-        write_network(host, name, type="ptp", ipMasq=True, ipam=ipam)
+        write_network(host, name, type="ptp", **BY_PLUGIN, ipam=ipam)
     host.start(GONE, "lab")
     shutil.rmtree(host.state(GONE))
     host.start(STAYS, "foreign")

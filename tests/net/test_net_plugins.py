@@ -10,7 +10,7 @@ import pytest
 from rktsd.errors import NetworkError
 from rktsd.net.config import networks
 from rktsd.net.setup import attachments, set_up, tear_down
-from tests.net.machines import Host, caller, listen, published, traces, write_plugin
+from tests.net.machines import BY_PLUGIN, Host, caller, listen, published, traces, write_plugin
 
 
 def write(host: Host, file: str, conf: Mapping[str, object]) -> None:
@@ -24,7 +24,7 @@ def host_local(subnet: str) -> dict[str, object]:
 @pytest.mark.parametrize("version", ["0.3.0", "0.3.1", "0.4.0", "1.0.0"])
 def test_a_chain_of_every_version_comes_up_and_goes(host: Host, version: str) -> None:
     bridge = {
-        "type": "bridge", "bridge": "lab0", "isGateway": True, "ipMasq": True,
+        "type": "bridge", "bridge": "lab0", "isGateway": True, **BY_PLUGIN,
         "ipam": host_local("10.7.0.0/24"),
     }  # fmt: skip
     tuning = {"type": "tuning", "sysctl": {"net.core.somaxconn": "512"}, "mtu": 1400}

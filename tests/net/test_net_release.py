@@ -16,6 +16,7 @@ from rktsd.host import process
 from rktsd.net.namespace import create, remove
 from rktsd.net.setup import set_up, tear_down
 from tests.net.machines import (
+    BY_PLUGIN,
     HOST,
     Host,
     caller,
@@ -30,7 +31,7 @@ from tests.net.machines import (
 def write_default_of_plugins(host: Host) -> None:
     """The network ``default`` as an administrator may have it, with rules that plugins make."""
     ipam = {"type": "host-local", "subnet": "172.16.28.0/24", "routes": [{"dst": "0.0.0.0/0"}]}
-    ptp = {"type": "ptp", "ipMasq": True, "ipam": ipam}
+    ptp = {"type": "ptp", **BY_PLUGIN, "ipam": ipam}
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
     conf = {"name": "default", "cniVersion": "1.0.0", "plugins": [ptp, portmap]}
     Path(host.paths.local_config, "net.d", "default.conflist").write_text(json.dumps(conf))
@@ -99,7 +100,7 @@ def test_damage_by_others_does_not_hinder_release(host: Host, damage: str) -> No
 
 def test_release_uses_the_configuration_of_the_start(host: Host) -> None:
     ipam = {"type": "host-local", "subnet": "10.8.0.0/24"}
-    write_network(host, "lab", type="ptp", ipMasq=True, ipam=ipam)
+    write_network(host, "lab", type="ptp", **BY_PLUGIN, ipam=ipam)
     before = traces()
     assert host.start("a", "lab").ip4 == "10.8.0.2"
     ipam["subnet"] = "10.9.0.0/24"
@@ -110,7 +111,7 @@ def test_release_uses_the_configuration_of_the_start(host: Host) -> None:
 
 def test_exhausted_range_is_an_error_that_leaves_nothing(host: Host) -> None:
     ipam = {"type": "host-local", "subnet": "10.8.0.0/30"}
-    write_network(host, "tiny", type="ptp", ipMasq=True, ipam=ipam)
+    write_network(host, "tiny", type="ptp", **BY_PLUGIN, ipam=ipam)
     host.start("a", "tiny")
     before = traces()
     with pytest.raises(NetworkError, match=r"network 'tiny': plugin ptp: ADD: .*no IP addresses"):
