@@ -201,7 +201,9 @@ def _run(context: Context, uuid: str, pod: str) -> int:
     from rktsd.pods.run import run as run_pod
 
     sys.stdout.flush()
-    return run_pod(uuid, context.paths, pod=pod, write=_write)
+    lost: list[OSError] = []
+    status = run_pod(uuid, context.paths, pod=pod, write=partial(_write, lost))
+    return _unless_lost(lost, status)
 
 
 def _run_interactive(context: Context, parsed: Parsed, uuid: str, pod: str) -> int:
@@ -212,19 +214,36 @@ def _run_interactive(context: Context, parsed: Parsed, uuid: str, pod: str) -> i
     place = query.find(context.paths, uuid)
     (app,) = query.status(place, query.Live()).apps
     sys.stdout.flush()
-    status = run_pod(uuid, context.paths, pod=pod, app=app.name, keys=keys, write=_write)
+    lost: list[OSError] = []
+    write = partial(_write, lost)
+    status = run_pod(uuid, context.paths, pod=pod, app=app.name, keys=keys, write=write)
     if status is None:
         context.note(f"detached; the way back: rkt attach {pod}")
         return 0
-    return status
+    return _unless_lost(lost, status)
 
 
-def _write(data: bytes) -> bool:
-    """What the apps print, past the text layer: it may be anything."""
+def _write(lost: list[OSError], data: bytes) -> bool:
+    """What the apps print, past the text layer: it may be anything.
+
+    ``lost`` gets why it could not be written, but for a reader who has read enough.
+    """
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    except OSError:
+    except BrokenPipeError:
         silence(1)
         return False
+    except OSError as error:
+        silence(1)
+        error.filename = "standard output"
+        lost.append(error)
+        return False
     return True
+
+
+def _unless_lost(lost: list[OSError], status: int) -> int:
+    """``status``, which says nothing of output that is not there. Raises what is in ``lost``."""
+    if lost:
+        raise lost[0]
+    return status

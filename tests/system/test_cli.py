@@ -95,6 +95,13 @@ def test_run_ends_when_nobody_reads(cli: Box) -> None:
     eventually(lambda: set(states(cli).values()) == {"exited"}, "the pod is stopped")
 
 
+def test_run_says_that_what_an_app_printed_is_lost(cli: Box) -> None:
+    line = f"rkt run --rm --net=none {IMAGE} -- -c 'echo y' >/dev/full"
+    done = cli.run(["sh", "-c", line])
+    assert done.returncode == 254
+    assert done.stderr.endswith("run: standard output: No space left on device\n")
+
+
 @pytest.mark.row("error_output/RktEnsureErrors", "diagnostic/Diagnostic")
 @pytest.mark.parametrize(
     ("words", "message"),
