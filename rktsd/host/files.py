@@ -138,6 +138,9 @@ def arriving(path: str, *, replace: bool = False) -> Iterator[BinaryIO]:
         raise BadInput(f"{path}: is a directory")
     if not replace and os.path.lexists(path):
         raise BadInput(f"{path}: exists", hint="--overwrite replaces it")
+    if os.path.exists(path) and not os.path.isfile(path):
+        # The machine would have a file in place of its /dev/null.
+        raise BadInput(f"{path}: is not a regular file")
     place = f"{path}.{os.getpid()}.new"
     try:
         with open(place, "xb") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import re
 import shutil
 import time
@@ -100,6 +101,11 @@ def test_export(tmp_path: Path, rkt: Rkt, store: Store) -> None:
     assert rkt("image", "export", "--overwrite", made[:20], str(out)) == (0, "", "")
     assert made == f"sha512-{hashlib.sha512(out.read_bytes()).hexdigest()[:64]}"
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.aci"]
+    out.unlink()
+    os.mkfifo(out)
+    said = f"export: {out}: is not a regular file\n"
+    assert rkt("image", "export", "--overwrite", NAME, str(out)) == (254, "", said)
+    assert stat.S_ISFIFO(out.lstat().st_mode)
 
 
 @pytest.mark.row("image_extract and image_render")
