@@ -14,7 +14,9 @@ from rktsd.systemd.bus import Bus
 
 def kill(context: Context, parsed: Parsed) -> int:
     """Send a signal to the first processes of apps."""
-    number = signal_number(parsed.values.last("signal") or "KILL", "signal")
+    text = parsed.values.last("signal")
+    # An empty one is the variable of a script that was not set: not to kill for.
+    number = signal_number("KILL" if text is None else text, "signal")
     return _each(
         context, parsed, lambda bus, place, apps: control.kill(bus, place, number, apps=apps)
     )

@@ -36,6 +36,7 @@ def test_kill_kills(make_pod: MakePod) -> None:
     for words, message in (
         (["killed"], f'pod "{uuid}" isn\'t currently running'),
         (["--signal=LOUD", "killed"], '--signal: "LOUD" is not a signal'),
+        (["--signal=", "killed"], '--signal: "" is not a signal'),
     ):
         done = pod.box.run(["rkt", "kill", *words])
         assert (done.returncode, done.stderr) == (254, f"kill: {message}\n")
