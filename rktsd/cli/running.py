@@ -181,7 +181,12 @@ def _save_uuid(parsed: Parsed, uuid: str) -> None:
     path = parsed.values.last("uuid-file-save")
     if path is not None:
         try:
-            write_atomic(path, uuid)
+            if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+                # Into a device or a pipe: in its place the machine would have a file.
+                with open(path, "w") as file:
+                    file.write(uuid)
+            else:
+                write_atomic(path, uuid)
         except OSError as error:
             raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
