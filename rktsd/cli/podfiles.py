@@ -13,7 +13,7 @@ from rktsd.pods.podfile import PodFile
 
 
 def check(context: Context, parsed: Parsed) -> int:
-    """Whether pod files are valid; a line for every fault and every remark. 254 for a fault."""
+    """Whether pod files are valid; a line for the first fault and every remark. 254 for a fault."""
     if not parsed.arguments:
         raise UsageError("must provide at least one pod file or pod")
     status = 0
