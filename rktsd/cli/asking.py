@@ -9,8 +9,8 @@ from rktsd import paths
 from rktsd.cli.context import Context
 from rktsd.cli.parse import AppArguments, Parsed
 from rktsd.cli.progress import Talk
-from rktsd.errors import BadInput, StoreError, UsageError
-from rktsd.images.references import Kind, parse_reference
+from rktsd.errors import StoreError, UsageError
+from rktsd.images.references import Kind, check_signature, parse_reference
 from rktsd.pods.locate import configured
 from rktsd.services import asking, wire
 
@@ -63,9 +63,8 @@ def _asked(app: AppArguments, parsed: Parsed, stack: contextlib.ExitStack) -> _A
     if platform:
         wish["platform"] = platform
     signature = app.values.last("signature")
+    check_signature(reference, signature)
     if reference.kind is not Kind.FILE:
-        if signature:
-            raise BadInput(f"{app.image}: --signature is for local files only")
         return _Asked(wish, [])
     path = os.path.abspath(reference.target)
     files = [_opened(path, stack)]

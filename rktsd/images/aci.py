@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rktsd.appc.names import host_labels, parse_image_name
 from rktsd.appc.read import image_manifest
-from rktsd.errors import Absent, BadInput, FetchError, StoreError, TrustError
+from rktsd.errors import Absent, FetchError, StoreError, TrustError
 from rktsd.host.files import require_regular
 from rktsd.images import signatures
 from rktsd.images.acceptance import Wish, accept
@@ -82,8 +82,6 @@ def fetch_file(reference: Reference, job: Job) -> ImageRecord:
 
 def fetch_url(reference: Reference, job: Job) -> ImageRecord:
     """Download an ACI and its signature, ``.asc`` behind the URL's path."""
-    if job.options.signature:
-        raise BadInput(f"{reference.text}: --signature is for local files only")
     parts = urllib.parse.urlsplit(reference.target)
     signature = urllib.parse.urlunsplit(parts._replace(path=f"{parts.path}.asc"))
     configured = " ".join(state(job.paths))
@@ -95,8 +93,6 @@ def fetch_url(reference: Reference, job: Job) -> ImageRecord:
 
 def fetch_name(reference: Reference, job: Job) -> ImageRecord:
     """Discover an appc image by its name, and download it from the first endpoint that has it."""
-    if job.options.signature:
-        raise BadInput(f"{reference.text}: --signature is for local files only")
     name = parse_image_name(reference.target)
     wish = Wish(name.name, {**host_labels(), **{each.name: each.value for each in name.labels}})
     job.report(f"searching for app image {name.name}")

@@ -16,6 +16,7 @@ from rktsd.images.platforms import parse_platform
 from rktsd.images.references import (
     Kind,
     Reference,
+    check_signature,
     for_platform,
     is_digest,
     parse_reference,
@@ -123,6 +124,7 @@ def fetch(
     wanted = parse_reference(reference, is_file=os.path.isfile)
     if options.platform:
         wanted = for_platform(wanted, parse_platform(options.platform))
+    check_signature(wanted, options.signature)
     with taking_back(store):
         return fetch_as(wanted, Job(store, paths, options, report))
 

@@ -110,6 +110,12 @@ def parse_reference(text: str, *, is_file: Callable[[str], bool]) -> Reference:
     return Reference(Kind.NAME, text, text)
 
 
+def check_signature(reference: Reference, signature: str | None) -> None:
+    """Raises BadInput for a file with a signature that is given for anything but a local ACI."""
+    if signature and reference.kind is not Kind.FILE:
+        raise BadInput(f"{reference.text}: --signature is for local files only")
+
+
 def _unknown_scheme(text: str, scheme: str) -> BadInput:
     from difflib import get_close_matches
 

@@ -71,4 +71,5 @@ def _earlier(field: str, value: str, run: int) -> str:
             seen.append(uuid)
         if len(seen) > run:
             return seen[-1]
-    raise NotFound(f"pod {value}: the journal knows of {len(seen)} runs only")
+    runs = "1 run" if len(seen) == 1 else f"{len(seen)} runs"
+    raise NotFound(f"pod {value}: the journal knows of {runs} only")

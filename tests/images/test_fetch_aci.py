@@ -52,7 +52,12 @@ def test_the_signature_may_lie_elsewhere(world: World, armor: bool) -> None:
     world.trust(key)
     with pytest.raises(TrustError, match="error opening signature file"):
         world.fetch(path)
-    assert world.fetch(path, signature=elsewhere).name == "example.com/app"
+    record = world.fetch(path, signature=elsewhere)
+    assert record.name == "example.com/app"
+    for other in (record.name, record.id, "https://example.com/app.aci", "oci-archive:app.tar"):
+        refused = re.escape(f"{other}: --signature is for local files only")
+        with pytest.raises(BadInput, match=refused):
+            world.fetch(other, signature=elsewhere)
 
 
 @pytest.mark.row("trust/Trust")
