@@ -110,9 +110,14 @@ def _disable_units() -> None:
                     os.unlink(os.path.join(pulls, name))
     for alias in glob.glob("/etc/systemd/system/dbus-org.*"):
         os.unlink(alias)
-    with contextlib.suppress(FileNotFoundError):
+    for path in (
         # images made for containers forbid dpkg to start services
-        os.unlink("/usr/sbin/policy-rc.d")
+        "/usr/sbin/policy-rc.d",
+        # with it dpkg indexes all manual pages again, which takes longer than the rest
+        "/var/lib/man-db/auto-update",
+    ):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def _personalize(hostname: str) -> None:
