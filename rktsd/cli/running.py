@@ -1,7 +1,9 @@
 """``rkt run``, ``prepare`` and ``run-prepared``."""
 
 import contextlib
+import errno
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -231,18 +233,18 @@ def _run_interactive(context: Context, parsed: Parsed, uuid: str, pod: str) -> i
 def _write(lost: list[OSError], data: bytes) -> bool:
     """What the apps print, past the text layer: it may be anything.
 
-    ``lost`` gets why it could not be written, but for a reader who has read enough.
+    ``lost`` gets why it could not be written, but for a reader who has read enough and a terminal
+    that was closed.
     """
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        silence(1)
-        return False
     except OSError as error:
+        closed = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(1).st_mode)
         silence(1)
-        error.filename = "standard output"
-        lost.append(error)
+        if error.errno != errno.EPIPE and not closed:
+            error.filename = "standard output"
+            lost.append(error)
         return False
     return True
 

@@ -132,7 +132,7 @@ class Pod:
 
     def _leftovers(self) -> str:
         return self.box.shell(
-            f"systemctl list-units --all --no-legend --plain 'rkt-{self.name}*' || :;"
+            f"systemctl list-units --all --no-legend --plain 'rkt-{self.name}.*' || :;"
             f" systemctl list-units --all --no-legend --plain '{_slice(self.name)}' || :;"
             f" ls -d /run/rkt/pods/{self.name} 2>/dev/null || :;"
             " ls /run/netns 2>/dev/null | grep '^rkt-' || :; ip -o link | grep veth || :;"
